@@ -3,14 +3,14 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples conformance check fuzz soak bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 run: ## build and serve: Claude Code where it is found and has a credential, else the demo agent
 	@tools/bubblewrap.sh
-	@$(CARGO) build --release --quiet
+	@tools/build.sh
 	@exec $(BIN) serve $(ARGS)
 
 dev: ## serve a debug build; rebuild and restart when a source changes
@@ -19,7 +19,7 @@ dev: ## serve a debug build; rebuild and restart when a source changes
 
 dev-safe: ## like `make run`, with an empty environment
 	@tools/bubblewrap.sh
-	@$(CARGO) build --release --quiet
+	@tools/build.sh
 	@exec env -i PATH="$$PATH" HOME="$$HOME" TERM="$${TERM:-dumb}" $(BIN) serve $(ARGS)
 
 test: ## all tests; installs what they need; ends with counts
@@ -42,6 +42,9 @@ test-docs: ## the commands, outputs, settings and links of all pages (half a min
 
 test-examples: ## the examples, as far as one machine without a network can (half a minute)
 	@exec tests/examples/test.sh
+
+recording: ## the terminal recording of README.md (docs/first-minute.svg), from a debug build
+	@exec tools/recording.py
 
 conformance: ## a public conformance kit: TCK=CHECKOUT PYTHON=PYTHON [KIT=1.0|0.3] (docs/conformance.md)
 	@exec tools/conformance.sh

@@ -95,19 +95,20 @@ const ROUND: TimeSpec = TimeSpec { seconds: 0, nanoseconds: 5_000_000 };
 /// Reaps what has ended, and ends what supervisors have left behind; whether anything is left.
 fn has_children() -> bool {
     for _ in 0..ROUNDS {
-        let mut has_reaped = false;
+        let mut may_be_left = false;
         loop {
-            let pid = wait(-1, None, WNOHANG);
+            let mut status = 0;
+            let pid = wait(-1, Some(&mut status), WNOHANG);
             match pid {
                 0 => break,
                 ..0 => return false,
                 _ => {}
             }
+            // A supervisor that ends by itself, with 0, has ended its tree. So what comes here comes from another one.
+            may_be_left |= status != 0 || !SUPERVISORS.has(pid as usize);
             SUPERVISORS.remove(pid);
-            has_reaped = true;
         }
-        // Nothing comes here unless a supervisor has ended.
-        if !has_reaped || kill_children_but(|pid| SUPERVISORS.has(pid)) == 0 {
+        if !may_be_left || kill_children_but(|pid| SUPERVISORS.has(pid)) == 0 {
             break;
         }
         pause(ROUND);

@@ -48,7 +48,8 @@ pub(crate) fn supervise(control: i32, streams: [i32; 3]) -> ! {
         Some(status) => report(control, b'G', status & 0x7f),
         None => report(control, b'G', SIGKILL as i32),
     }
-    exit(0)
+    // The launcher looks after what is left.
+    exit(usize::from(left > 0))
 }
 
 /// Waits for the agent's end, doing what the server says and connecting for the agent meanwhile. The agent's wait status; none when

@@ -2,14 +2,17 @@
 
 mod credentials;
 mod driver;
+mod environment;
 mod key;
 mod offers;
 mod reach;
 mod resolve;
 mod served;
 mod setup;
+mod shims;
 mod stderr_log;
 
+pub use environment::AgentEnvironment;
 pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
@@ -19,6 +22,7 @@ pub use setup::{SetupRevision, find_unused_setups};
 use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::queue::FairQueue;
 use crate::skills;
+use parking_lot::RwLock;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::{Launch, Refusal, Turn};
@@ -29,6 +33,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+pub(crate) use stderr_log::SessionStderr;
 use stderr_log::StderrLog;
 
 /// The hidden command by which this binary is the demo agent.
@@ -69,27 +74,28 @@ pub struct Agent {
     pub workspaces: Workspaces,
     /// Turns at a time, where all its sessions share one folder.
     pub shared_turns: Option<FairQueue>,
-    /// Why it was chosen and what the operator may want to know, for the start.
+    /// Why `agent: auto` chose it.
+    pub reason: Option<String>,
+    /// What the operator may want to know, for the start.
     pub notes: Vec<String>,
     /// What it must be able to read in order to run.
     pub grants: Grants,
-    /// What it reaches behind a wall.
-    pub reach: Reach,
     /// Files of the server's own that are not there and that it could make.
     pub missing: Vec<PathBuf>,
     /// The part of its program that agents may change, if they may change any.
     pub changeable_part: Option<PathBuf>,
+    /// The folders by which its shared project is known, where the project is trusted.
+    projects: Vec<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
-    /// Its account at the model API: agents with the same credential share it.
-    pub account: u64,
+    /// What it is given of the operator's environment.
+    given: RwLock<Arc<AgentEnvironment>>,
     /// What its CLI wrote to standard error, where that is for the operator.
     pub(crate) stderr_log: Option<StderrLog>,
     /// How long its first turn waits for its MCP servers (`timeouts.mcp`).
     server_wait: Duration,
     program: PathBuf,
     args: Vec<String>,
-    env: Vec<(String, String)>,
     path: String,
     /// Whether its program is that of an image, not of this machine.
     contained: bool,
@@ -238,6 +244,15 @@ impl Agent {
         self.config.driver == DriverKind::Claude
     }
 
+    /// The projects that its CLI is to trust, as a process with these paths knows them.
+    pub fn trusted_projects(&self, places: &Places) -> Vec<String> {
+        if self.projects.is_empty() {
+            return Vec::new();
+        }
+        let real = self.projects.iter().map(|path| path.to_string_lossy().into_owned());
+        [places.workspace.clone()].into_iter().chain(real).collect()
+    }
+
     /// The program, for the start and for `doctor`.
     pub fn program(&self) -> &Path {
         &self.program
@@ -275,13 +290,14 @@ impl Agent {
     /// Behind a wall it is told by `door` how it gets out, and its keys stay outside.
     pub fn spec(
         &self,
+        given: &AgentEnvironment,
         launch: &Launch,
         places: &Places,
         door: Option<Vec<(String, String)>>,
     ) -> Spec {
-        let mut env = self.environment(places);
+        let mut env = self.environment(given, places);
         env.extend(launch.env.iter().cloned());
-        self.add_own(&mut env, door);
+        self.add_own(given, &mut env, door);
         let (mut program, mut args) = (launch.program.clone(), launch.args.clone());
         if self.contained && self.config.driver != DriverKind::Demo && !program.contains('/') {
             // Where the image has it is for its own PATH to say.
@@ -293,19 +309,20 @@ impl Agent {
     /// What is started for the session script.
     pub fn script_spec(
         &self,
+        given: &AgentEnvironment,
         script: &Path,
         places: &Places,
         door: Option<Vec<(String, String)>>,
         session: &str,
         context: &str,
     ) -> Spec {
-        let mut env = self.environment(places);
+        let mut env = self.environment(given, places);
         env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
         env.push(("A2A_CONTEXT_ID".to_owned(), context.to_owned()));
         if self.config.driver == DriverKind::Claude {
             env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", places.home)));
         }
-        self.add_own(&mut env, door);
+        self.add_own(given, &mut env, door);
         // In the workspace it is what lies there inside of the sandbox.
         let shared = self.workspaces.shared().and_then(|shared| script.strip_prefix(shared).ok());
         let script = shared
@@ -320,11 +337,17 @@ impl Agent {
     }
 
     /// What it was given. The last value of a name counts, so earlier ones go.
-    fn add_own(&self, env: &mut Vec<(String, String)>, door: Option<Vec<(String, String)>>) {
+    fn add_own(
+        &self,
+        given: &AgentEnvironment,
+        env: &mut Vec<(String, String)>,
+        door: Option<Vec<(String, String)>>,
+    ) {
+        let owned = |(name, value): (&String, &String)| (name.clone(), value.clone());
         match door {
-            None => env.extend(self.env.iter().cloned()),
+            None => env.extend(given.env.iter().map(owned)),
             Some(door) => {
-                env.extend(self.reach.env.iter().cloned());
+                env.extend(given.reach.env.iter().cloned());
                 if self.bypasses() {
                     // Claude Code as root refuses to go without asking, unless it is told of the wall.
                     env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
@@ -377,7 +400,7 @@ impl Agent {
             return None;
         }
         let key = &self.key;
-        let policy = &self.reach.policy;
+        let policy = &self.latest_env().reach.policy;
         match self.config.driver {
             DriverKind::Acp
                 if self.config.preset.as_deref() == Some("codex") && self.config.mode.is_none() =>
@@ -399,20 +422,13 @@ impl Agent {
     }
 
     /// What every agent has; everything else is chosen.
-    fn environment(&self, places: &Places) -> Vec<(String, String)> {
-        let given = |wanted: &str| places.env.iter().find(|(name, _)| name == wanted);
-        let mut path = match given("PATH") {
+    fn environment(&self, given: &AgentEnvironment, places: &Places) -> Vec<(String, String)> {
+        let path = match places.env.iter().find(|(name, _)| name == "PATH") {
             Some((_, path)) => path.clone(),
             None if self.contained => DEFAULT_PATH.to_owned(),
             None => self.path.clone(),
         };
-        // The interpreter that it was installed with lies beside it.
-        if matches!(self.config.driver, DriverKind::Claude | DriverKind::Acp)
-            && let Some(beside) = self.program.parent()
-            && beside.is_absolute()
-        {
-            path = format!("{}:{path}", beside.display());
-        }
+        let path = resolve::search_path(self.config.driver, &self.program, &path);
         let own = [
             ("PATH", path),
             ("TMPDIR", places.tmp.clone()),
@@ -424,7 +440,7 @@ impl Agent {
         let image = places.env.iter().filter(|(name, _)| {
             // A name may stand there once: who reads it takes the first one or the last.
             let is = |(other, _): &(String, String)| other == name;
-            !own.iter().any(is) && !self.env.iter().any(is) && !self.reach.env.iter().any(is)
+            !given.env.contains_key(name) && !own.iter().chain(&given.reach.env).any(is)
         });
         image.cloned().chain(own.iter().cloned()).collect()
     }

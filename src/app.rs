@@ -1,6 +1,11 @@
 //! From configuration to a running server: everything that can fail happens in [`App::build`], before
 //! the first request; [`App::spawn`] cannot fail.
 
+mod demo_alone;
+mod notes;
+
+pub use notes::find_notes;
+
 use crate::access::{Access, Token};
 use crate::agent::{self, Agents};
 use crate::allocator;
@@ -20,7 +25,7 @@ use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use pilothouse_egress::guard;
 use pilothouse_egress::{BadVariable, Egress, EgressBounds, Network, Times};
-use pilothouse_sandbox::isolation::{self, BackendKind, Kernel, When};
+use pilothouse_sandbox::isolation::{self, BackendKind, Isolation, Kernel, When};
 use pilothouse_sandbox::process::Launcher;
 use pilothouse_sandbox::workspace;
 use std::io;
@@ -97,6 +102,8 @@ pub struct App {
     pub address: SocketAddr,
     /// The bearer token and how it came about; none without authentication.
     pub token: Option<Token>,
+    /// Why the default agent was chosen, where no one named it.
+    pub reason: Option<String>,
     /// What the operator should know.
     pub notes: Vec<String>,
 }
@@ -126,12 +133,11 @@ impl App {
         // The kernel answers while the agents are looked up.
         let asked = launcher.clone();
         let asked = actors.spawn(async move { Kernel::ask(&asked).await });
-        let agents = Arc::new(Agents::resolve(&loaded, cwd)?);
-        let Loaded { config, mut notes, agent_environment, record, named, .. } = loaded;
-        let config = Arc::new(config);
-        for agent in agents.iter() {
-            notes.extend(agent.notes.iter().cloned());
-        }
+        let mut agents = Arc::new(Agents::resolve(&loaded, cwd)?);
+        let mut config = Arc::new(loaded.config.clone());
+        let mut reason = agents.default_one().reason.clone();
+        let mut notes = std::mem::take(&mut loaded.notes);
+        notes.extend(agents.iter().flat_map(|agent| agent.notes.iter().cloned()));
         let cards = Cards::new(&config)?;
         // The port is taken first: a second server on it must not even open the store.
         let listener = listen(&config).await?;
@@ -142,25 +148,14 @@ impl App {
         let claim = Claim::new(&config, &holder)?;
         for agent in agents.iter() {
             agent.workspaces.check()?;
-            notes.extend(agent.workspaces.note());
         }
         let stop = CancellationToken::new();
-        for key in agents.iter().filter_map(|agent| agent.reach.key.as_ref()) {
-            key.bind(&launcher);
+        for key in agents.iter().filter_map(|agent| agent.latest_env().reach.key.clone()) {
+            key.bind(&launcher, &actors, &stop);
         }
-        let network = Network::of(&agent_environment)?;
-        if config.isolation.backend != BackendKind::None {
-            notes.extend(network.notes().iter().cloned());
-            let open = agents.iter().find(|agent| agent.reach.policy.permits_any_host());
-            notes.extend(open.filter(|_| network.has_proxy()).map(|agent| {
-                format!(
-                    "`{}` may reach any public host, and this network's proxy resolves their names: see that the proxy \
-                     refuses inner networks, or name hosts in `egress.allow`",
-                    agent.key
-                )
-            }));
-        }
-        let egress = way_out(&config, network);
+        let network = Network::of(&loaded.agent_environment)?;
+        notes.extend(find_notes(&config, &agents, &network, cwd));
+        let egress = way_out(&config, network, &agents);
         let door = stop.child_token();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
@@ -175,15 +170,28 @@ impl App {
         // The store is opened while the sandbox is attacked.
         let opening = config.clone();
         let opening = actors.spawn_blocking(move || claim.open(&opening));
-        let (needs, trusted) = (agents.needs(), agents.trusted(&agent_environment));
         let settings = config.sandbox();
-        let choosing =
-            isolation::choose(&settings, &launcher, kernel, &needs, &trusted, port, When::Start);
+        let choosing = async {
+            let (needs, trusted) = (agents.needs(), agents.trusted(&loaded.agent_environment));
+            isolation::choose(&settings, &launcher, kernel, &needs, &trusted, port, When::Start)
+                .await
+        };
         let (opened, chosen) = tokio::join!(opening, choosing);
         let store = opened.map_err(failed("cannot open the store"))??;
         notes.extend(store.note());
-        let isolation = chosen?;
-        remember_missing(record, &agents, &named)?;
+        let isolation = match chosen {
+            Ok(isolation) => isolation,
+            Err(error) if demo_alone::may_replace(&loaded, &agents) => {
+                let place = (&launcher, kernel);
+                let replaced = demo_alone::replace(&mut loaded, place, cwd, &error).await?;
+                (config, agents) = (Arc::new(loaded.config.clone()), replaced.agents);
+                reason = Some(replaced.reason);
+                replaced.isolation
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Loaded { record, named, .. } = &loaded;
+        remember_missing(record.as_ref(), &agents, named)?;
         if isolation.proxy_port() != port {
             // Sessions have listeners of their own; nobody comes by this one.
             door.cancel();
@@ -193,19 +201,8 @@ impl App {
             notes.extend(agent.sandbox_note(&isolation));
             notes.extend(isolation.note(&agent.key));
         }
-        notes.push(isolation.told());
-        let granted = &config.isolation;
-        for (key, paths) in [("read", &granted.read), ("write", &granted.write)] {
-            let missing = paths.iter().filter(|path| !path.exists());
-            notes.extend(missing.map(|path| {
-                format!("`isolation.{key}` grants {}, which is not there", path.display())
-            }));
-        }
         let telemetry = Telemetry::new(&config)
             .map_err(|source| Error::System { what: "cannot open a log", source })?;
-        if let Some(path) = config.rotated_audit() {
-            notes.push(format!("the audit log is in {}", path.display()));
-        }
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = config
@@ -228,7 +225,7 @@ impl App {
             asks: Asks::load(&store, &config).await?,
             budgets: Budgets::new(&config, store.clone()),
             limited: LimitedAccounts::load(&config.state_dir, |key| {
-                agents.get(key).map(|agent| agent.account)
+                agents.get(key).map(|agent| agent.account())
             }),
             store: store.clone(),
             launcher,
@@ -254,7 +251,7 @@ impl App {
         let service = Arc::new(Service::new(deps, push.clone()));
         let (failed, resumed) = service.recover().await?;
         if failed + resumed > 0 {
-            notes.push(format!("after the last end: {failed} running tasks marked as failed, {resumed} waiting tasks taken up"));
+            notes.insert(0, format!("after the last end: {failed} running tasks were marked as failed, {resumed} waiting tasks go on"));
         }
         push.resume().await?;
         let secret = token.as_ref().map_or("", Token::secret);
@@ -277,12 +274,22 @@ impl App {
             port: address.port(),
             store_probed: tokio::sync::Mutex::default(),
         };
-        Ok(Self { listener, doors: Arc::new(doors), stop, address, token, notes })
+        Ok(Self { listener, doors: Arc::new(doors), stop, address, token, reason, notes })
     }
 
     /// The agents that are served.
     pub fn agents(&self) -> &Agents {
         &self.doors.agents
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &Config {
+        &self.doors.config
+    }
+
+    /// The sandbox of its agents.
+    pub fn isolation(&self) -> &Isolation {
+        &self.doors.isolation
     }
 
     /// Starts to serve.
@@ -342,7 +349,7 @@ impl Running {
 /// Writes down which files of the server's own agents could make, before the first of them starts: if one is there
 /// at a later start, nobody knows who made it.
 fn remember_missing(
-    record: Option<Record>,
+    record: Option<&Record>,
     agents: &Agents,
     named: &[PathBuf],
 ) -> Result<(), Error> {
@@ -359,7 +366,7 @@ fn remember_missing(
 }
 
 /// The proxy of all agents.
-fn way_out(config: &Config, network: Network) -> Egress {
+fn way_out(config: &Config, network: Network, agents: &Arc<Agents>) -> Egress {
     let inner = config.egress.inner.iter();
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
@@ -370,7 +377,9 @@ fn way_out(config: &Config, network: Network) -> Egress {
         requests: config.egress.requests,
     };
     let lookup = Arc::new(guard::System::new(names));
-    Egress::new(inner, bounds, lookup, network, times)
+    let egress = Egress::new(inner, bounds, lookup, network, times);
+    egress.watch_keys(agents.clone());
+    egress
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

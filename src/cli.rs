@@ -1,5 +1,6 @@
 //! The command line: what may be said, and who carries it out.
 
+mod announce;
 mod config;
 mod demo;
 mod doctor;
@@ -9,11 +10,12 @@ mod serve;
 use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
-use crate::client::{card, exit, send, sessions, tasks};
+use crate::client::{card, exit, send, sessions, tasks, watch};
 use crate::config::guess::nearest;
 use crate::config::{Environment, Flags};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::env::{CompleteEnv, Shells};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,6 +67,8 @@ enum Command {
         #[command(flatten)]
         agent: AgentArgs,
     },
+    /// Show all sessions live, and answer what they ask
+    Watch(AgentArgs),
     /// List, show, attach to and fork sessions
     Sessions {
         #[command(subcommand)]
@@ -78,10 +82,16 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Exit with 0 when the server answers
     Healthcheck(ServerArgs),
-    /// Print the completions of a shell
+    /// Print what a shell needs to complete commands, ids and agents: `source <(pilothouse completions bash)`
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the man pages of all commands
+    #[command(hide = true)]
+    Man {
+        /// The folder, which must exist
+        folder: PathBuf,
     },
     /// What is configured, whether a file is right, the schema
     Config {
@@ -102,9 +112,12 @@ enum Command {
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 3] = [
     ("Talk to agents", &["send", "approve", "deny", "answer"]),
-    ("See what they do", &["tasks", "sessions", "card"]),
+    ("See what they do", &["watch", "tasks", "sessions", "card"]),
     ("Run a server", &["serve", "config", "doctor", "healthcheck", "completions"]),
 ];
+
+/// The variable by which a shell asks.
+const COMPLETE: &str = "_PILOTHOUSE_COMPLETE";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -152,8 +165,19 @@ fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     )
 }
 
+/// Prints the script by which a shell asks this program what it could complete.
+fn print_completions(shell: clap_complete::Shell) -> std::io::Result<()> {
+    let shells = Shells::builtins();
+    let name = shell.to_string();
+    let completer = shells.completer(&name).ok_or(std::io::ErrorKind::Unsupported)?;
+    let program = "pilothouse";
+    completer.write_registration(COMPLETE, program, program, program, &mut std::io::stdout())
+}
+
 /// Carries out what the command line says.
 pub fn run() -> ExitCode {
+    // A shell asks what could stand here; then nothing else is done.
+    CompleteEnv::with_factory(command).var(COMPLETE).complete();
     let cli = parse(std::env::args_os().collect()).unwrap_or_else(|error| error.exit());
     let environment = Environment::of_process();
     let cwd = match std::env::current_dir() {
@@ -190,6 +214,10 @@ pub fn run() -> ExitCode {
         Some(Command::Answer { args, agent }) => {
             answer(tasks::AnswerCommand::Answer(args), &agent, &environment, &cwd, screen)
         }
+        Some(Command::Watch(agent)) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            explained(&server, watch::run(&server, screen)).await
+        }),
         Some(Command::Sessions { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             let term = environment.get("TERM");
@@ -204,11 +232,10 @@ pub fn run() -> ExitCode {
             carry_out(async { healthcheck::run(&Server::find(&args, &environment, &cwd)?).await })
         }
         Some(Command::Completions { shell }) => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command(), "pilothouse", &mut script);
-            carry_out(async move {
-                Ok(std::io::Write::write_all(&mut std::io::stdout(), &script).map(|()| 0)?)
-            })
+            carry_out(async move { Ok(print_completions(shell).map(|()| 0)?) })
+        }
+        Some(Command::Man { folder }) => {
+            carry_out(async move { Ok(clap_mangen::generate_to(command(), folder).map(|()| 0)?) })
         }
         Some(Command::Demo) => demo::run(),
     }

@@ -1,6 +1,7 @@
 //! The commands that only speak to a server, whether it runs on this machine or on another.
 
 pub(crate) mod card;
+mod complete;
 pub(crate) mod failure;
 mod follow;
 mod list;
@@ -14,6 +15,7 @@ pub(crate) mod sessions;
 mod table;
 pub(crate) mod tasks;
 pub(crate) mod terminal;
+pub(crate) mod watch;
 
 /// Exit codes: how a task ended, and after `sysexits.h` what kept us from it.
 pub mod exit {

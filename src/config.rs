@@ -37,7 +37,8 @@ pub use error::Error;
 pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
-pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
+pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
+pub use origin::Origin;
 pub use own::Record;
 pub use secrets::{MASK, masked};
 pub use setup::{
@@ -604,6 +605,8 @@ pub struct Agent {
     pub warm: usize,
     /// `claude`: the CLI's permission mode.
     pub permission_mode: String,
+    /// `claude`: whether what a shared project's own settings allow counts.
+    pub trust_project: bool,
     /// `claude`, `acp`: the model.
     pub model: Option<String>,
     /// `claude`: tools that it is not given.

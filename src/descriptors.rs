@@ -72,8 +72,8 @@ pub fn fit(config: &mut Config, most: u64) -> Option<String> {
     let changes: Vec<_> =
         changes.map(|(key, before, after)| format!("`{key}` {before} to {after}")).collect();
     Some(format!(
-        "this process may open {most} descriptors and the configured bounds need {needed}, so they are lowered: {}; \
-         raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)",
+        "bounds are lowered to the {most} descriptors that this process may open: {}; they need {needed} (`ulimit -Hn`, \
+         LimitNOFILE=, --ulimit nofile)",
         changes.join(", ")
     ))
 }
@@ -118,6 +118,6 @@ mod tests {
     #[test]
     fn what_was_lowered_is_said_with_its_keys() {
         let mut config = Config::default();
-        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"this process may open 1024 descriptors and the configured bounds need 35328, so they are lowered: `limits.connections` 1024 to 384, `limits.connections_per_caller` 512 to 192, `processes.max` 64 to 10, `egress.connections` 256 to 9; raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
+        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"bounds are lowered to the 1024 descriptors that this process may open: `limits.connections` 1024 to 384, `limits.connections_per_caller` 512 to 192, `processes.max` 64 to 10, `egress.connections` 256 to 9; they need 35328 (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
     }
 }

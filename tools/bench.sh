@@ -7,6 +7,9 @@ target=${CARGO_TARGET_DIR:-target}
 cargo=${CARGO:-cargo}
 out=target/bench
 
+# The section `claude` runs the real one.
+PILOTHOUSE_TEST_CLAUDE=${PILOTHOUSE_TEST_CLAUDE:-$(tools/claude.sh)} || unset PILOTHOUSE_TEST_CLAUDE
+[ -z "${PILOTHOUSE_TEST_CLAUDE:-}" ] || export PILOTHOUSE_TEST_CLAUDE
 "$cargo" build --release --quiet
 "$cargo" build --release --quiet -p bench
 mkdir -p "$out"

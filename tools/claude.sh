@@ -1,15 +1,15 @@
 #!/bin/sh
 # Installs the Claude Code that is tested with into a folder that git ignores, and prints where it is.
 # Usage: tools/claude.sh          the pinned version
-#        tools/claude.sh newest   the newest one of the registry, in a folder of its own
+#        tools/claude.sh newest   the newest one of the registry
+# Each version has a folder of its own.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-VERSION=2.1.329 # a plain install gives an older one on Node 20
-folder=.tools/claude
+VERSION=2.1.332 # a plain install gives an older one on Node 20
 if [ "${1:-}" = newest ]; then
     VERSION=$(npm view @anthropic-ai/claude-code version) || exit 1
-    folder=.tools/claude-newest
 fi
+folder=.tools/claude-$VERSION
 claude=$PWD/$folder/node_modules/.bin/claude
 is_there() { [ "$("$claude" --version 2>/dev/null | cut -d' ' -f1)" = "$VERSION" ]; }
 if ! is_there; then

@@ -32,10 +32,13 @@ package() {
     if [ -z "${RELEASE_DYNAMIC:-}" ] && LC_ALL=C readelf -lW "$binary" | grep -q INTERP; then fail "$binary is not static; tools/docker-build.sh binary makes one"; fi
     name=pilothouse-$version-linux-$arch
     work=$(mktemp -d)
-    mkdir -p "$work/$name/systemd" "$dir"
+    mkdir -p "$work/$name/systemd" "$work/$name/apparmor" "$work/$name/man" "$dir"
     install -m 755 "$binary" "$work/$name/pilothouse"
     install -m 644 LICENSE LICENSE-APACHE LICENSE-MIT README.md SECURITY.md CHANGELOG.md pilothouse.example.yaml "$work/$name/"
     install -m 644 deploy/systemd/* "$work/$name/systemd/"
+    install -m 644 deploy/apparmor/* "$work/$name/apparmor/"
+    # The program writes them itself, where this machine can run it.
+    [ "$arch" != "$(uname -m)" ] || "$binary" man "$work/$name/man"
     tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$work" -cf - "$name" | gzip -9n >"$dir/$name.tar.gz"
     rm -rf "$work"
     echo "$dir/$name.tar.gz"

@@ -68,7 +68,7 @@ if [ "$which" = all ]; then
     run "the examples" tests/examples/test.sh
 fi
 if [ "$which" != fast ]; then
-    run "the real Claude Code" cargo test -p pilothouse --test it -- claude:: --test-threads=2
+    run "the real Claude Code" cargo test -p pilothouse --test it -- claude:: --test-threads=4
 fi
 echo
 printf '%s' "$table"

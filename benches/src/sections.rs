@@ -1,6 +1,7 @@
 //! The sections of a run, in order. Each starts servers of its own and fills some rows.
 
 mod answers;
+mod claude;
 mod isolation;
 mod lists;
 mod load;
@@ -15,7 +16,7 @@ use crate::{Bench, Outcome};
 type Section = (&'static str, fn(&mut Bench) -> Outcome);
 
 /// All sections, in the order of a whole run.
-pub(crate) const ALL: [Section; 14] = [
+pub(crate) const ALL: [Section; 15] = [
     ("limit", supervisor::limit),
     ("start", start::start),
     ("idle", start::idle),
@@ -30,4 +31,5 @@ pub(crate) const ALL: [Section; 14] = [
     ("supervisor", supervisor::price),
     ("isolation", isolation::price),
     ("lists", lists::lists),
+    ("claude", claude::first_word),
 ];

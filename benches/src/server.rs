@@ -72,28 +72,55 @@ impl House {
         self.all.join(format!("{}-{}", self.run, self.made.get()))
     }
 
-    /// A server with an empty state folder, without a wall around its agents: what a section measures is the
-    /// house, and `isolation` says what a wall costs beside.
+    /// A server with an empty state folder, without a sandbox around its agents: what a section measures is the
+    /// house, and `isolation` says what a sandbox costs beside.
     pub(crate) fn fresh(&self, input: Input) -> io::Result<Server> {
         self.fresh_behind("none", input)
     }
 
-    /// The same with this wall, and all that it can promise required.
+    /// The same with this sandbox, and all that it can promise required.
     pub(crate) fn fresh_behind(&self, backend: &str, input: Input) -> io::Result<Server> {
-        self.made.set(self.made.get() + 1);
-        let folder = self.folder();
-        fs::create_dir_all(&folder)?;
         let (line, args) = match input {
             Input::Argument => ("argument", "[]"),
             Input::Stdin => ("stdin", "[--stdin]"),
         };
-        // Landlock does not give `processes`, and without a wall there is nothing to require.
+        // Landlock does not give `processes`, and without a sandbox there is nothing to require.
         let require = match backend {
             "landlock" => {
                 ", require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]"
             }
             _ => "",
         };
+        let isolation = format!("{{backend: {backend}{require}}}");
+        let agents = format!(
+            "agent: stub\n\
+             agents:\n  stub: {{driver: command, program: {stub}, args: {args}, input: {line}, format: text}}\n",
+            stub = self.stub.display(),
+        );
+        self.fresh_with(&isolation, &agents)
+    }
+
+    /// A server with an empty state folder whose agent is the real Claude Code on this model, with so many processes
+    /// ahead.
+    pub(crate) fn fresh_claude(
+        &self,
+        program: &Path,
+        model: &str,
+        warm: usize,
+    ) -> io::Result<Server> {
+        let agents = format!(
+            "agent: claude\n\
+             agents:\n  claude: {{program: {program}, warm: {warm}, skills_source: files, \
+             env: {{set: {{ANTHROPIC_BASE_URL: '{model}', ANTHROPIC_API_KEY: none}}}}}}\n",
+            program = program.display(),
+        );
+        self.fresh_with("{backend: none}", &agents)
+    }
+
+    fn fresh_with(&self, isolation: &str, agents: &str) -> io::Result<Server> {
+        self.made.set(self.made.get() + 1);
+        let folder = self.folder();
+        fs::create_dir_all(&folder)?;
         let config = format!(
             "auth: {{token: {TOKEN}}}\n\
              state_dir: {folder}/state\n\
@@ -104,11 +131,9 @@ impl House {
              processes: {{max: 1200, queue: 10000}}\n\
              sessions: {{retention: {{count: 1000000}}}}\n\
              log: {{level: warn, console: false}}\n\
-             isolation: {{backend: {backend}{require}}}\n\
-             agent: stub\n\
-             agents:\n  stub: {{driver: command, program: {stub}, args: {args}, input: {line}, format: text}}\n",
+             isolation: {isolation}\n\
+             {agents}",
             folder = folder.display(),
-            stub = self.stub.display(),
         );
         fs::write(folder.join("pilothouse.yaml"), config)?;
         self.again()

@@ -11,7 +11,7 @@ ARG BASE=debian:trixie-slim
 
 # Claude Code is one native program that npm unpacks. Neither npm nor Node.js is in the image that this makes.
 FROM ${BASE} AS claude
-ARG CLAUDE_VERSION=2.1.329
+ARG CLAUDE_VERSION=2.1.332
 # Debian's Node.js reads the system's certificates; this says so to any other one in BASE.
 ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
 RUN mkdir -p /claude \

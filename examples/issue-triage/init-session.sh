@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs once in the workspace of a new session, behind the same wall, with the hosts of `egress.setup`.
+# Runs once in the workspace of a new session, in the same sandbox, with the hosts of `egress.setup`.
 set -eu
 : "${REPO:?set REPO to OWNER/NAME before you start the server}"
 git clone --quiet --depth 50 "https://github.com/$REPO.git" repository

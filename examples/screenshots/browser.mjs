@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 const launchOptions = {
   headless: true,
   executablePath: "/usr/lib/chromium/chromium",
-  // Its own sandbox needs namespaces, which are denied inside. The wall is around the browser too.
+  // Its own sandbox needs namespaces, which are denied inside. The sandbox is around the browser too.
   chromiumSandbox: false,
   args: ["--disable-dev-shm-usage"],
 };

@@ -234,7 +234,7 @@ fn follow(driver: &mut dyn Driver, say: impl FnOnce(&mut dyn Driver) -> Vec<Step
                 let answer = Answer::Deny { message: "no".to_owned() };
                 driver.answer(&ask.id, &answer);
             }
-            Step::Wake(_) => drop(driver.woke()),
+            Step::Wake(timer, _) => drop(driver.woke(timer)),
             Step::End(_) => drop(driver.begin(turn)),
             _ => {}
         }

@@ -113,8 +113,12 @@ impl Agent {
 
     /// What the sessions of an agent of the Agent Client Protocol are set up with.
     fn acp_setup(&self, setup: Option<&SetupRevision>) -> AcpSetup {
+        let given = self.latest_env();
         // Behind a sandbox its keys stay outside.
-        let env = if self.is_sandboxed { &self.reach.env } else { &self.env };
+        let env = match self.is_sandboxed {
+            true => given.reach.env.iter().cloned().collect(),
+            false => given.env.clone(),
+        };
         setup.map(|setup| setup.for_acp(env, self.config.setup.lenient)).unwrap_or_default()
     }
 }

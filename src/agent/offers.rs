@@ -210,7 +210,8 @@ impl Agent {
         }
         let program = std::fs::canonicalize(&self.program).ok()?;
         let stamp = stamp(&std::fs::metadata(&program).ok()?);
-        let names: Vec<&str> = self.env.iter().map(|(name, _)| &**name).collect();
+        let given = self.latest_env();
+        let names: Vec<&str> = given.env.keys().map(|name| &**name).collect();
         let config = &self.config;
         let mut seen = Sha256::new();
         let set_up = json!([
@@ -240,9 +241,9 @@ pub fn describe_version(version: &str) -> String {
     if is_tested(version) {
         return format!("Claude Code {version}, a version that was tested with this server");
     }
-    let tested = TESTED_VERSIONS.join(", ");
+    let tested = TESTED_VERSIONS.join(" and ");
     format!(
-        "Claude Code {version}, which was not tested with this server ({tested} was); where it behaves in another way, \
+        "Claude Code {version}, which was not tested with this server (tested: {tested}); where it behaves in another way, \
          install that one"
     )
 }

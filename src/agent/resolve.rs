@@ -1,18 +1,20 @@
 //! From the configuration to an agent: its program, its environment, what it may read, and what is to be said of it.
 
+use super::environment::AgentEnvironment;
 use super::key::KeyCommand;
 use super::served::Folders;
 use super::setup::{self, SetupRevision, compile};
 use super::stderr_log::StderrLog;
-use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials};
+use super::{
+    Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials, shims,
+};
 use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::skills;
 use pilothouse_sandbox::isolation::BackendKind;
 use pilothouse_sandbox::isolation::{Exposed, Grants};
 use pilothouse_sandbox::supervisor::OWN_PROGRAM;
-use pilothouse_sandbox::workspace::describe_missing_grants;
+use pilothouse_sandbox::workspace::{describe_missing_grants, find_projects};
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,7 +58,7 @@ impl Agent {
         let env = agent.env.select(environment);
         let mut notes = Vec::new();
         let patience = config.timeouts.key_command.get();
-        let key_command = KeyCommand::of(key, &agent, environment, &folders.changeable, patience)?;
+        let key_command = KeyCommand::of(key, &agent, environment, folders, patience)?;
         if agent.driver == DriverKind::Claude {
             notes.extend(credentials::notes(key, &env));
         }
@@ -91,8 +93,9 @@ impl Agent {
         let (mut workspaces, shared_turns) = folders.of(config, &agent)?;
         let setup = compile(config, key, &agent, &env, &reach.policy, &mut notes)?;
         setup.iter().for_each(|setup| setup.seed(&mut workspaces));
-        let env: Vec<(String, String)> = env.into_iter().collect();
+        let listed: Vec<(String, String)> = env.clone().into_iter().collect();
         notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
+        let projects = find_trusted_projects(key, &agent, workspaces.shared(), &mut notes);
         if let Some(path) = workspaces.shared() {
             notes.push(format!(
                 "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
@@ -106,13 +109,15 @@ impl Agent {
             );
         }
         let found = skill_folders(&agent, setup.as_ref());
-        let found = skills::read(&found);
+        let mut found = skills::read(&found);
+        found.left_out.extend(find_wrong_skills(&agent, workspaces.shared()));
         let mut grants = Grants::default();
         let mut changeable_part = None;
         let is_sandboxed = config.isolation.backend != BackendKind::None;
         if agent.driver != DriverKind::Demo && !contained {
-            changeable_part = grants.program(&program, &path, &folders.changeable);
-            grants.path(&path, environment.get("HOME").map(Path::new));
+            let search = search_path(agent.driver, &program, &path);
+            changeable_part = grants.program(&program, &search, &folders.changeable);
+            grants.path(&search, environment.get("HOME").map(Path::new));
             grants.arguments(&args);
         }
         let setups = setup::folder_of(config, key);
@@ -120,7 +125,7 @@ impl Agent {
         if let Some(setup) = setup.as_ref().filter(|_| !contained) {
             setup.grant(&mut grants, &path, &folders.changeable);
         }
-        grants.variables(&env);
+        grants.variables(&listed);
         if let Some(script) = workspaces.script() {
             grants.script(script, contained);
         }
@@ -130,6 +135,9 @@ impl Agent {
             return Err(Exposed::program(key, why).into());
         }
         notes.extend(granted.left_out.iter().map(|why| format!("agents of `{key}`: {why}")));
+        if is_sandboxed && !contained && agent.driver != DriverKind::Demo {
+            notes.extend(shims::notes(key, &path, &env, &granted.grants));
+        }
         if let Some(part) = changeable_part.as_ref().filter(|_| is_sandboxed) {
             notes.push(format!(
                 "`{key}` runs {}, which agents may change, so what one session writes there runs in the next one; and \
@@ -142,7 +150,8 @@ impl Agent {
             key: Arc::from(key),
             missing: granted.missing,
             uncovered: granted.uncovered,
-            reach,
+            projects,
+            given: AgentEnvironment::first(key, env, reach),
             grants: granted.grants,
             changeable_part,
             found,
@@ -153,14 +162,13 @@ impl Agent {
             shared_turns,
             name,
             asks: agent.asks,
-            account: account_of(key, &env),
             stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
             config: agent,
+            reason: None,
             notes,
             server_wait: config.timeouts.mcp.get(),
             program,
             args,
-            env,
             path,
             contained,
             is_sandboxed,
@@ -179,15 +187,42 @@ fn skill_folders(agent: &config::Agent, setup: Option<&SetupRevision>) -> Vec<Pa
     agent.skills_from.iter().cloned().chain(own).collect()
 }
 
-/// The account behind an agent's credentials; its own where it has none that is known.
-fn account_of(key: &str, env: &[(String, String)]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let is_part = |name: &str| CREDENTIALS.contains(&name) || name == "ANTHROPIC_BASE_URL";
-    if !env.iter().any(|(name, _)| CREDENTIALS.contains(&name.as_str())) {
-        key.hash(&mut hasher);
+/// The folders by which a shared project is known that the agent's CLI is to trust.
+fn find_trusted_projects(
+    key: &str,
+    agent: &config::Agent,
+    shared: Option<&Path>,
+    notes: &mut Vec<String>,
+) -> Vec<PathBuf> {
+    if !agent.trust_project || agent.driver != DriverKind::Claude {
+        return Vec::new();
     }
-    env.iter().filter(|(name, _)| is_part(name)).for_each(|part| part.hash(&mut hasher));
-    hasher.finish()
+    if shared.is_none() {
+        notes.push(format!(
+            "`agents.{key}.trust_project` has no effect, because each session of `{key}` has a workspace of its own \
+             (`workspace.mode: shared`)"
+        ));
+    }
+    shared.map(find_projects).unwrap_or_default()
+}
+
+/// Where what an agent runs is looked for. What a CLI was installed with, its interpreter for one, lies beside it.
+pub(super) fn search_path(driver: DriverKind, program: &Path, path: &str) -> String {
+    let beside = program.parent().filter(|folder| folder.is_absolute());
+    match (driver, beside) {
+        (DriverKind::Claude | DriverKind::Acp, Some(beside)) => {
+            format!("{}:{path}", beside.display())
+        }
+        _ => path.to_owned(),
+    }
+}
+
+/// Skills of a shared workspace that Claude Code loads otherwise than their files say, if at all.
+fn find_wrong_skills(agent: &config::Agent, shared: Option<&Path>) -> Vec<skills::LeftOut> {
+    let shared = shared.filter(|_| agent.driver == DriverKind::Claude);
+    let folder = shared.map(|shared| shared.join(".claude/skills"));
+    let folder = folder.filter(|folder| folder.is_dir());
+    skills::read(folder.as_slice()).left_out
 }
 
 /// The first credential that the agent would get.

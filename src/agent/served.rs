@@ -1,5 +1,7 @@
 //! Which agents are served: the default one at the root, and those that the file declares by their names.
 
+use super::environment::CredentialFile;
+use super::key::KeyCommand;
 use super::resolve::{credential, login_advice};
 use super::{Agent, DEFAULT_PATH, Error, find};
 use crate::config::{self, Config, Loaded, Workspace, WorkspaceMode};
@@ -17,6 +19,8 @@ pub struct Agents {
     by_name: BTreeMap<Arc<str>, Arc<Agent>>,
     default: Arc<Agent>,
     changeable: Changeable,
+    /// The file that may get other credentials while the server runs.
+    pub(super) credentials: Option<CredentialFile>,
     /// What every agent is granted, as the default one gets it.
     common: Grants,
 }
@@ -29,6 +33,8 @@ pub(super) struct Folders {
     /// The folders that agents may change.
     pub(super) changeable: Changeable,
     turns: HashMap<PathBuf, FairQueue>,
+    /// The commands for keys that agents have so far.
+    pub(super) key_commands: Vec<Arc<KeyCommand>>,
 }
 
 /// What one agent is granted.
@@ -53,6 +59,7 @@ impl Agents {
             own: loaded.own_files(cwd, program.as_deref()),
             changeable: find_changeable(config, cwd),
             turns: HashMap::new(),
+            key_commands: Vec::new(),
         };
         let default = Arc::new(the_default(config, environment, &mut folders)?);
         let mut by_name = BTreeMap::from([(default.key.clone(), default.clone())]);
@@ -71,7 +78,8 @@ impl Agents {
         }
         let common = configured(config);
         let common = changeable.settle(default.workspaces.shared(), &common).grants;
-        Ok(Self { by_name, default, changeable, common })
+        let credentials = CredentialFile::of(loaded, &changeable);
+        Ok(Self { by_name, default, changeable, credentials, common })
     }
 
     /// The agent at the root.
@@ -222,44 +230,30 @@ fn the_default(
         true => credential(agent, environment),
         false => Some("agents.claude.key_command"),
     });
+    let how = "in the environment or in .env";
     let reason = match (&found, &credential) {
         (Some(program), Some(credential)) => {
             let mut agent = Agent::named(config, "claude", environment, folders)?;
-            agent.notes.insert(
-                0,
-                format!(
-                    "agent: Claude Code ({}{}), because {}{credential} is set",
-                    program.display(),
-                    if contained { " in the image" } else { "" },
-                    if contained { "" } else { "it is installed and " },
-                ),
-            );
+            let place = if contained { " in the image" } else { "" };
+            let program = program.display();
+            agent.reason = Some(format!(
+                "Claude Code, because {program}{place} is found and {credential} is set"
+            ));
             return Ok(agent);
         }
-        (Some(_), None) if contained => {
-            "no credential is set. Set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), in the \
-             environment or in .env to serve Claude Code"
-                .to_owned()
-        }
         (Some(_), None) => format!(
-            "Claude Code is installed, but no credential is set.{} Set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN \
-             (`claude setup-token` prints it), in the environment or in .env to serve Claude Code",
-            login_advice(environment)
+            "no key for Claude Code is set: set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN {how}{}",
+            if contained { "" } else { login_advice(environment) }
         ),
         (None, Some(credential)) => {
-            format!(
-                "{credential} is set, but `{program}` is not on PATH. Install Claude Code to serve it"
-            )
+            format!("{credential} is set, but `{program}` is not on PATH: install Claude Code")
         }
         (None, None) => format!(
-            "`{program}` is not on PATH and no credential is set. Install Claude Code and set ANTHROPIC_API_KEY, \
-             or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), to serve it"
+            "`{program}` is not on PATH: install Claude Code, and set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN {how}"
         ),
     };
     let mut agent = Agent::named(config, "demo", environment, folders)?;
-    agent.notes.insert(
-        0,
-        format!("agent: the demo agent, because {reason}; or name another with --agent"),
-    );
+    agent.reason =
+        Some(format!("the demo agent, because {reason}; or name another agent by --agent"));
     Ok(agent)
 }

@@ -24,7 +24,7 @@ use pilothouse_agents::claude::{ClaudeSetup, mcp_file};
 use pilothouse_agents::setup::{ServerTransport, SetupItem, SetupKind, SetupServer, variables};
 use pilothouse_egress::Policy;
 use pilothouse_sandbox::isolation::{BackendKind, Changeable, Grants};
-use pilothouse_sandbox::workspace::{HomeSeed, Workspaces};
+use pilothouse_sandbox::workspace::{HomeDefaults, Workspaces};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -386,7 +386,7 @@ impl SetupRevision {
     pub(super) fn seed(&self, workspaces: &mut Workspaces) {
         let folder = self.folder.join(HOME);
         if folder.is_dir() {
-            workspaces.set_seed(HomeSeed { folder, below: "", key: "agents.*.setup" });
+            workspaces.set_defaults(HomeDefaults { folder, below: "", key: "agents.*.setup" });
         }
     }
 
@@ -415,10 +415,10 @@ impl SetupRevision {
     }
 
     /// For a process that speaks the Agent Client Protocol.
-    pub(super) fn for_acp(&self, env: &[(String, String)], lenient: bool) -> AcpSetup {
+    pub(super) fn for_acp(&self, env: BTreeMap<String, String>, lenient: bool) -> AcpSetup {
         AcpSetup {
             servers: self.servers.clone(),
-            variables: Variables(env.iter().cloned().collect()),
+            variables: Variables(env),
             items: self.items.clone(),
             lenient,
         }

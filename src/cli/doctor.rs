@@ -1,9 +1,12 @@
 //! `pilothouse doctor`: find what is wrong before a user does, one line each, the fix beside it.
 
 mod machine;
+mod online;
 mod session;
+mod trial;
 
 use crate::agent::{Agent, Agents, describe_version, is_tested};
+use crate::app::find_notes;
 use crate::client::exit;
 use crate::client::failure::{Failure, causes};
 use crate::client::report::Report;
@@ -13,21 +16,18 @@ use crate::config::{self, Config, DriverKind, Environment, Loaded, SetupField, h
 use crate::descriptors;
 use crate::limited;
 use clap::Args;
-use machine::{clock, end, folder, last_inventory, port, store, tree};
+use machine::{clock, folder, last_inventory, port, store, tree};
+use pilothouse_egress::Network;
 use pilothouse_sandbox::isolation::{Kernel, When, choose, promises_json};
-use pilothouse_sandbox::process::{Ended, Launcher};
-use pilothouse_sandbox::supervisor::Spec;
+use pilothouse_sandbox::process::Launcher;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 
-/// How long a program may take to tell its version.
+/// How long a process may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How much a program may say about its version.
-const WORDS: u64 = 4096;
 /// A port of loopback that no program is given by the system.
 const UNUSED_PORT: u16 = 1;
 
@@ -37,6 +37,9 @@ pub(super) struct DoctorArgs {
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
+    /// Ask the agent's model once, through the sandbox; this costs a few tokens
+    #[arg(long)]
+    online: bool,
     /// Configuration file (./pilothouse.yaml)
     #[arg(short, long)]
     config: Option<PathBuf>,
@@ -70,7 +73,10 @@ pub(super) async fn run(
         Ok(loaded) => {
             findings = examine(&loaded, cwd, &mut report).await?;
             if args.session && loaded.check_folder(cwd).is_ok() {
-                session::try_sessions(&loaded, cwd, &mut report).await?;
+                Box::pin(session::try_sessions(&loaded, cwd, &mut report)).await?;
+            }
+            if args.online && report.is_good() {
+                Box::pin(online::ask_model(&loaded, cwd, &mut report)).await?;
             }
         }
         Err(error) => {
@@ -123,31 +129,31 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
         Ok(agents) => {
             let agent = agents.default_one();
             report.good("agent", format!("{} ({})", agent.name, chosen(agent, config)));
+            if let Some(reason) = &agent.reason {
+                report.note("agent", reason);
+            }
             for note in &agent.notes {
-                report.note("agent", note.trim_start_matches("agent: "));
+                report.note("agent", note);
             }
-            match &launcher {
-                Ok(launcher) => {
-                    let environment = agents.trusted(&loaded.agent_environment);
-                    program(agent, launcher, loaded, &environment, cwd, report).await;
-                }
-                Err(error) => {
-                    report.bad("program", format!("not started: {error}"), "see `launcher`");
-                }
-            }
-            credential(&agent.config, &loaded.agent_environment, report);
+            program(agent, config, report);
+            credential(agent, &loaded.agent_environment, report);
             for limit in limited::read(&config.state_dir) {
                 report.note("account", limit.words());
             }
-            for note in agents.iter().filter_map(|agent| agent.workspaces.note()) {
-                report.note("workspace", note);
+            match Network::of(&loaded.agent_environment) {
+                Ok(network) => {
+                    for note in find_notes(config, agents, &network, cwd) {
+                        report.note("note", note);
+                    }
+                }
+                Err(error) => report.bad("network", error.to_string(), ""),
             }
             for other in agents.iter().filter(|other| other.key != agent.key) {
                 let program = other.program().display();
                 report
                     .good("agent", format!("{} at /agents/{} ({program})", other.name, other.key));
                 for note in &other.notes {
-                    report.note("agent", note.trim_start_matches("agent: "));
+                    report.note("agent", note);
                 }
             }
             for agent in agents.iter() {
@@ -207,71 +213,26 @@ fn chosen(agent: &Agent, config: &Config) -> String {
     }
 }
 
-/// The CLI and its version.
-async fn program(
-    agent: &Agent,
-    launcher: &Launcher,
-    loaded: &Loaded,
-    environment: &BTreeMap<String, String>,
-    cwd: &Path,
-    report: &mut Report,
-) {
-    let path = agent.program().display().to_string();
+/// The program, and the version that it told at the last start of a server. It is not started here: that would be outside
+/// of the sandbox.
+fn program(agent: &Agent, config: &Config, report: &mut Report) {
+    let path = agent.program().display();
     if agent.config.driver == DriverKind::Demo {
         return report.good("program", format!("this one, {}", env!("CARGO_PKG_VERSION")));
     }
-    if agent.is_contained() {
-        return report.note(
-            "program",
-            format!("{path}, in the image; it is not started before the first turn"),
-        );
-    }
-    if agent.config.driver == DriverKind::Command {
-        // Any program may be configured here, and not all know `--version`: it would begin to work, outside of
-        // the sandbox.
-        return report.good("program", format!("{path}; it is not started before the first turn"));
-    }
-    let chooses =
-        ["driver", "preset", "program"].map(|field| format!("agents.{}.{field}", agent.key));
-    if chooses.iter().filter_map(|key| loaded.origins.get(key)).any(|one| loaded.is_found(one)) {
-        // Outside of the sandbox, and another person may have written that file.
-        let words =
-            "a file of the working folder chose it, so it is not started before the first turn";
-        return report.note("program", format!("{path}; {words}"));
-    }
-    if let Some(part) = &agent.changeable_part {
-        // Outside of the sandbox, and an agent may have written it.
-        let words = format!("agents may change {}, so it is not started here", part.display());
-        return report.note("program", format!("{path}; {words}"));
-    }
-    let passed = ["PATH", "HOME", "LANG"];
-    let env =
-        passed.iter().filter_map(|&name| Some((name.to_owned(), environment.get(name)?.clone())));
-    let spec = Spec {
-        program: path.clone(),
-        args: vec!["--version".to_owned()],
-        env: env.collect(),
-        cwd: cwd.display().to_string(),
+    let known = last_inventory(config, &agent.key).and_then(|known| known.inventory.version);
+    let version = match &known {
+        Some(version) => describe_version(version),
+        None => "not started before its first turn".to_owned(),
     };
-    match said(launcher, &spec).await {
-        Ok(version) if version.is_empty() => {
-            report.good("program", format!("{path} (tells no version)"));
-        }
-        Ok(version) if agent.config.driver == DriverKind::Claude => {
-            // `2.1.329 (Claude Code)`
-            let number = version.split_whitespace().next().unwrap_or_default();
-            let words = format!("{path}, {}", describe_version(number));
-            match is_tested(number) {
-                true => report.good("program", words),
-                false => report.note("program", words),
-            }
-        }
-        Ok(version) => report.good("program", format!("{path}, {version}")),
-        Err(cause) => report.bad(
-            "program",
-            format!("{path} --version: {cause}"),
-            "install it anew, or set its `program`",
-        ),
+    let words = match agent.is_contained() {
+        true => format!("{path} of the image, {version}"),
+        false => format!("{path}, {version}"),
+    };
+    let is_unknown = known.is_some_and(|version| !is_tested(&version));
+    match is_unknown || agent.is_contained() {
+        true => report.note("program", words),
+        false => report.good("program", words),
     }
 }
 
@@ -321,66 +282,46 @@ fn skills(agent: &Agent, config: &Config, report: &mut Report) {
     }
 }
 
-/// The first line that a program prints, within [`PATIENCE`]; its whole tree is ended then.
-async fn said(launcher: &Launcher, spec: &Spec) -> Result<String, String> {
-    let mut process =
-        launcher.spawn(&spec.clone().into()).await.map_err(|error| error.to_string())?;
-    process.stdin = None;
-    let mut text = Vec::new();
-    let listen = async {
-        let mut out = (&mut process.stdout).take(WORDS);
-        let _ = out.read_to_end(&mut text).await;
-        process.control.ended().await
-    };
-    let ended = tokio::time::timeout(PATIENCE, listen).await;
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().next().unwrap_or_default().trim().to_owned();
-    match ended {
-        Ok(Ended::Code(0)) => Ok(line),
-        Ok(Ended::Code(code)) if (126..=127).contains(&code) => Err(format!("exit code {code}")),
-        // A program that knows no `--version` is there all the same.
-        Ok(Ended::Code(_)) => Ok(String::new()),
-        Ok(Ended::Signal(signal)) => Err(format!("ended by signal {signal}")),
-        Ok(Ended::Unclear) => Err("ended in an unclear way".to_owned()),
-        Err(_) => {
-            end(process).await;
-            Err(format!("no answer within {} s", PATIENCE.as_secs()))
-        }
-    }
-}
-
-/// Names of credentials that reach the agent; never a value.
-fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>, report: &mut Report) {
-    let given = agent.env.select(environment);
+/// Names of the agent's credentials, and on which side of the sandbox they are; never a value.
+fn credential(agent: &Agent, environment: &BTreeMap<String, String>, report: &mut Report) {
+    let given = agent.config.env.select(environment);
     let given: BTreeMap<String, String> =
         given.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut names = held_back(&given, &BTreeMap::new());
     names.extend(given.keys().filter(|name| name.starts_with("CLAUDE_CODE_USE_")).cloned());
-    if let Some(program) = agent.key_command.first() {
+    if let Some(program) = agent.config.key_command.first() {
         return report.good("credential", format!("printed by {program} (key_command)"));
     }
-    match (agent.driver, names.is_empty()) {
-        (DriverKind::Demo, _) => report.good("credential", "none needed"),
-        (_, false) => {
-            report.good("credential", format!("{} is given to the agent", names.join(", ")));
-        }
-        (DriverKind::Claude, true) => {
-            report.bad(
-                "credential",
-                "none reaches the agent",
-                "set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), in the environment or in .env",
-            );
-        }
-        (DriverKind::Acp | DriverKind::Command, true) => {
-            report.note(
-                "credential",
-                "none reaches the agent; where it needs one, name it in its `env.pass`",
-            );
-        }
+    let latest = agent.latest_env();
+    let (inside, outside): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| {
+        let kept = latest.reach.env.iter().find(|(kept, _)| kept == name);
+        kept.is_some_and(|(_, value)| given.get(name) == Some(value))
+    });
+    if !outside.is_empty() {
+        let words = "stays outside of the sandbox; the proxy adds it to requests to the model";
+        report.good("credential", format!("{} {words}", outside.join(", ")));
+    }
+    if !inside.is_empty() {
+        report.good("credential", format!("{} is given to the agent", inside.join(", ")));
+    }
+    if !(inside.is_empty() && outside.is_empty()) {
+        return;
+    }
+    match agent.config.driver {
+        DriverKind::Demo => report.good("credential", "none needed"),
+        DriverKind::Claude => report.bad(
+            "credential",
+            "none is set for Claude Code",
+            "set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), in the environment or in .env",
+        ),
+        DriverKind::Acp | DriverKind::Command => report.note(
+            "credential",
+            "none is set; if the agent needs one, name it in its `env.pass`",
+        ),
     }
 }
 
-/// The wall, attacked here and now.
+/// The sandbox, attacked here and now.
 async fn isolation(
     config: &Config,
     launcher: &Launcher,
@@ -403,10 +344,12 @@ async fn isolation(
     .await;
     match chosen {
         Ok(isolation) => {
+            let worth = isolation.describe_worth();
             if isolation.is_sandboxed() {
-                report.good("isolation", isolation.told());
+                let names = isolation.list_guarantees();
+                report.good("isolation", format!("{worth}: {names}"));
             } else {
-                report.note("isolation", isolation.told());
+                report.note("isolation", worth);
             }
             for missing in isolation.missing() {
                 report.note("isolation", missing);
@@ -430,25 +373,5 @@ async fn isolation(
             }
             error.findings_json()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(check: impl FnOnce(&mut Report)) -> String {
-        let mut report = Report::default();
-        check(&mut report);
-        report.lines(false)
-    }
-
-    #[test]
-    fn a_credential_is_named_and_not_shown() {
-        let environment =
-            BTreeMap::from([("ANTHROPIC_API_KEY".to_owned(), "secret-value".to_owned())]);
-        let agent = config::Agent::of(DriverKind::Claude);
-        let text = lines(|report| credential(&agent, &environment, report));
-        assert!(text.contains("ANTHROPIC_API_KEY") && !text.contains("secret-value"));
     }
 }

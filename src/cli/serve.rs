@@ -1,6 +1,6 @@
 //! `pilothouse serve`: start, say what is served and how to reach it, serve, drain.
 
-use crate::access::Token;
+use super::announce;
 use crate::app::App;
 use crate::client::exit;
 use crate::config::{Config, Environment, Flags, LogFormat, load_trusted};
@@ -74,8 +74,8 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
             }
         };
         match is_json {
-            true => log_start(&app),
-            false => announce(&app),
+            true => announce::log(&app),
+            false => announce::print(&app, environment, cwd),
         }
         let running = app.spawn();
         let name = signals.next().await;
@@ -142,70 +142,4 @@ fn start_log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseErr
         LogFormat::Pretty => builder.with_ansi(std::io::stderr().is_terminal()).init(),
     }
     Ok(())
-}
-
-/// What is said at the start, as lines of a log that programs read. A token never stands there.
-fn log_start(app: &App) {
-    for note in &app.notes {
-        tracing::info!("{note}");
-    }
-    let url = format!("http://{}/", app.address);
-    let agents = app.agents();
-    for agent in agents.iter() {
-        match agent.key == agents.default_one().key {
-            true => tracing::info!(url, "serving {}", agent.name),
-            false => tracing::info!(
-                url = format!("{url}agents/{}/", agent.key),
-                "serving {}",
-                agent.name
-            ),
-        }
-    }
-    match &app.token {
-        None => tracing::info!("no token is asked for (--no-auth)"),
-        Some(Token::Made(_, Some(file))) => {
-            tracing::info!(file = %file.display(), "made a token and kept it in a file");
-        }
-        Some(Token::Made(_, None)) => tracing::warn!(
-            "made a token that nobody can read: it is kept nowhere, and this log shows no secrets; set `auth.token`"
-        ),
-        Some(Token::Kept(_)) => tracing::info!("the token is the one kept in the state folder"),
-        Some(Token::Configured(_)) => tracing::info!("the token is the configured one"),
-    }
-}
-
-fn announce(app: &App) {
-    for note in &app.notes {
-        eprintln!("pilothouse: {note}");
-    }
-    let url = format!("http://{}", app.address);
-    eprintln!("pilothouse: serving {} at {url}/", app.agents().default_one().name);
-    let agents = app.agents();
-    let others = agents.iter().filter(|agent| agent.key != agents.default_one().key);
-    for other in others {
-        eprintln!("pilothouse: serving {} at {url}/agents/{}/", other.name, other.key);
-    }
-    let mut header = "-H \"Authorization: Bearer $TOKEN\" ";
-    match &app.token {
-        None => {
-            header = "";
-            eprintln!("pilothouse: no token is asked for (--no-auth)");
-        }
-        Some(Token::Made(token, Some(file))) => {
-            eprintln!("pilothouse: made a token and kept it in {}", file.display());
-            eprintln!("  TOKEN={token}");
-        }
-        Some(Token::Made(token, None)) => eprintln!("  TOKEN={token}"),
-        // A terminal is the operator's; what else keeps these lines, a journal say, is read by others too.
-        Some(Token::Kept(token)) if std::io::stderr().is_terminal() => eprintln!("  TOKEN={token}"),
-        Some(Token::Kept(_)) => {
-            eprintln!("pilothouse: the token is the one kept in the state folder");
-        }
-        Some(Token::Configured(_)) => eprintln!("pilothouse: the token is the configured one"),
-    }
-    eprintln!(
-        "  curl -s {url}/ {header}-H 'Content-Type: application/json' -d \
-         '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"SendMessage\",\"params\":{{\"message\":{{\"messageId\":\"m1\",\
-         \"role\":\"ROLE_USER\",\"parts\":[{{\"text\":\"hello\"}}]}}}}}}'"
-    );
 }

@@ -11,9 +11,10 @@ use super::failure::Failure;
 use super::markdown::Printer;
 use super::outcome::{last_message, remark, text_of, words};
 use super::send::watch_command;
-use super::tasks::render_question;
+use super::tasks::render_question_on;
 use super::terminal::{DIM, Filter, Screen, Spinner, WAITS, clean, clean_line, cut, shows, styled};
 use super::{exit, outcome};
+use anstream::adapter::strip_str;
 use pilothouse_a2a::client::{Client, ClientError, EventStream};
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent};
@@ -124,7 +125,8 @@ impl<W: Write> Show<W> {
             json,
             options: options.to_owned(),
             filter: Filter::default(),
-            printer: screen.styled.then(|| Printer::new(screen.width.unwrap_or(WIDTH))),
+            printer: (screen.styled || screen.terminal)
+                .then(|| Printer::new(screen.width.unwrap_or(WIDTH))),
             spinner: Spinner::new(&screen),
             task: None,
             message: false,
@@ -241,7 +243,7 @@ impl<W: Write> Show<W> {
     /// What the task asks, in a transcript; elsewhere it stands at the end.
     fn show_ask(&mut self) -> io::Result<()> {
         let task = self.task.as_ref().filter(|_| self.transcript.is_some());
-        let Some(text) = task.and_then(|task| render_question(task, self.screen.width)) else {
+        let Some(text) = task.and_then(|task| render_question_on(task, &self.screen)) else {
             return Ok(());
         };
         self.end_text()?;
@@ -353,11 +355,10 @@ impl<W: Write> Show<W> {
         self.end_text()?;
         if let Some(task) = &self.task {
             let state = task.status.state;
-            let columns = self.screen.width;
             if self.transcript.is_some() && state.is_interrupted() {
                 return self.out.flush();
             }
-            if let Some(text) = render_question(task, columns) {
+            if let Some(text) = render_question_on(task, &self.screen) {
                 // Behind its bars as it is: no markup may hide a piece of a command.
                 if self.said {
                     self.out.write_all(b"\n")?;
@@ -412,7 +413,11 @@ impl<W: Write> Show<W> {
         }
         self.spinner.clear();
         self.at_start = text.ends_with('\n');
-        self.out.write_all(text.as_bytes())?;
+        // The layout stays where styles are not wanted.
+        match self.printer.is_some() && !self.screen.styled {
+            true => write!(self.out, "{}", strip_str(text))?,
+            false => self.out.write_all(text.as_bytes())?,
+        }
         self.out.flush()
     }
 

@@ -1,7 +1,8 @@
 //! The server that a client command talks to: found by itself on this machine, or named.
 
-mod listener;
+pub(crate) mod listener;
 
+use super::complete;
 use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
 use clap::Args;
@@ -44,7 +45,7 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// One of several agents of the server, by its name
-    #[arg(long, value_name = "NAME", help_heading = "Server", global = true)]
+    #[arg(long, value_name = "NAME", help_heading = "Server", global = true, add = complete::agents())]
     agent: Option<String>,
 }
 
@@ -135,6 +136,13 @@ impl Server {
             Some(name) => server.of_agent(name),
             None => server,
         })
+    }
+
+    /// A server at an address, without a token.
+    #[cfg(test)]
+    pub(super) fn of_url(url: &str) -> Self {
+        let (url, options) = (url.to_owned(), String::new());
+        Self { url, token: None, agent: None, options, local: false, ours: false }
     }
 
     /// The same server, and this agent there.
@@ -289,7 +297,7 @@ impl Server {
     }
 
     /// The names of all its agents, where it tells them to this caller.
-    async fn names(&self) -> Vec<String> {
+    pub(super) async fn names(&self) -> Vec<String> {
         let told = self.read(&self.url, "/ready").await.unwrap_or_default();
         let names = told.get("agents").and_then(Value::as_array).into_iter().flatten();
         names.filter_map(Value::as_str).map(ToOwned::to_owned).collect()
@@ -320,9 +328,8 @@ pub(super) fn escape(segment: &str) -> String {
 
 /// Reads an address.
 pub(crate) fn parsed(text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.host().is_some();
+    let url = Url::parse(text).ok().filter(is_http);
     url.ok_or_else(|| Failure::usage(format!("`{text}` is not an http or https url")))
 }
 
@@ -367,7 +374,7 @@ pub(crate) fn address(config: &Config) -> String {
 }
 
 /// The address that a server which still runs left in the state folder.
-fn running(config: &Config) -> Option<String> {
+pub(crate) fn running(config: &Config) -> Option<String> {
     let text = std::fs::read_to_string(config.state_dir.join("server.json")).ok()?;
     let RunningServer { url, pid } = serde_json::from_str(&text).ok()?;
     // A process that is gone holds no lock, and one that got its number holds another.

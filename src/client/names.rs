@@ -144,7 +144,7 @@ pub(super) async fn find_task(server: &Server, text: &str) -> Result<(Server, Ta
 }
 
 /// The newest tasks of an agent; none of a server that lists none.
-async fn newest_tasks(server: &Server, most: usize) -> Result<Vec<Task>, Failure> {
+pub(super) async fn newest_tasks(server: &Server, most: usize) -> Result<Vec<Task>, Failure> {
     let request = ListTasksRequest {
         page_size: i32::try_from(most).ok(),
         history_length: Some(0),

@@ -1,6 +1,7 @@
 //! How a task stands, in the words and exit codes of the command line.
 
 use super::exit;
+use super::names::shorten;
 use super::terminal::{BAD, DIM, GOOD, WAITS, clean, clean_line, styled};
 use anstyle::Style;
 use pilothouse_a2a::message::{Part, PartContent, Role};
@@ -42,7 +43,13 @@ pub(super) fn style(state: TaskState) -> Style {
 }
 
 /// One line: how it ended, how long it took, what it cost, and the ids to go on with.
-pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> String {
+/// Whoever has a terminal types ids; whoever has none may keep them.
+pub(super) fn summary(
+    task: &Task,
+    elapsed: Option<Duration>,
+    (on, is_terminal): (bool, bool),
+) -> String {
+    let shown = |id: &str| clean_line(if is_terminal { shorten(id) } else { id });
     let state = task.status.state;
     let mark = match state {
         TaskState::Completed => "✓ ",
@@ -69,9 +76,9 @@ pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> Strin
         number(task, "/costUsd").filter(|cost| *cost > 0.0).map(|cost| format!("${cost:.4}")),
     );
     if !task.context_id.as_str().is_empty() {
-        facts.push(format!("context {}", clean_line(task.context_id.as_str())));
+        facts.push(format!("context {}", shown(task.context_id.as_str())));
     }
-    facts.push(format!("task {}", clean_line(task.id.as_str())));
+    facts.push(format!("task {}", shown(task.id.as_str())));
     facts.join(" · ")
 }
 
@@ -200,9 +207,9 @@ mod tests {
     #[test]
     fn the_last_line_tells_how_long_how_much_and_how_to_go_on() {
         let told = json!({"usage": {"inputTokens": 12, "outputTokens": 345}, "costUsd": 0.0123, "durationMs": 2345});
-        insta::assert_snapshot!(summary(&task(TaskState::Completed, told), None, false), @r"✓ completed in 2.3 s · 12 → 345 tokens · $0.0123 · context c-1 · task t-1");
-        insta::assert_snapshot!(summary(&task(TaskState::Failed, json!({})), Some(Duration::from_secs(75)), false), @r"✗ failed in 1 min 15 s · context c-1 · task t-1");
-        insta::assert_snapshot!(summary(&task(TaskState::InputRequired, json!({})), None, true).replace('\u{1b}', "⟦"), @r"⟦[33m? input-required⟦[0m · context c-1 · task t-1");
+        insta::assert_snapshot!(summary(&task(TaskState::Completed, told), None, (false, false)), @r"✓ completed in 2.3 s · 12 → 345 tokens · $0.0123 · context c-1 · task t-1");
+        insta::assert_snapshot!(summary(&task(TaskState::Failed, json!({})), Some(Duration::from_secs(75)), (false, false)), @r"✗ failed in 1 min 15 s · context c-1 · task t-1");
+        insta::assert_snapshot!(summary(&task(TaskState::InputRequired, json!({})), None, (true, false)).replace('\u{1b}', "⟦"), @r"⟦[33m? input-required⟦[0m · context c-1 · task t-1");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `pilothouse send`: say something to an agent and show its answer as it comes.
 
-use super::exit;
 use super::failure::Failure;
 use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
 use super::local::{AgentArgs, Server};
@@ -8,6 +7,7 @@ use super::names::{find_context, find_task};
 use super::outcome::{closing_lines, files, summary};
 use super::tasks::{Ask, ask_person, read_line};
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
+use super::{complete, exit};
 use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError};
 use pilothouse_a2a::error::ErrorKind;
@@ -48,13 +48,13 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "NAME")]
     command: Option<String>,
     /// Go on with this conversation: its id (on the last line of an answer), the beginning or the end of it, or `last`
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", add = complete::sessions())]
     context: Option<String>,
     /// Begin a conversation of this name
     #[arg(long, value_name = "NAME", conflicts_with_all = ["context", "task"])]
     new_context: Option<String>,
     /// Answer this task, which asked for something: its id, the beginning or the end of it, or `last`
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", add = complete::tasks())]
     task: Option<String>,
     /// Send a file, too: text or an image (may be repeated)
     #[arg(long, value_name = "PATH")]
@@ -248,7 +248,8 @@ fn tell(task: &Task, began: Option<Instant>, screen: Screen) {
     for line in closing_lines(task) {
         eprintln!("{}", styled(&line, BAD, screen.styled_errors && is_bad));
     }
-    eprintln!("{}", summary(task, began.map(|began| began.elapsed()), screen.styled_errors));
+    let elapsed = began.map(|began| began.elapsed());
+    eprintln!("{}", summary(task, elapsed, (screen.styled_errors, screen.lively)));
 }
 
 /// How a task that asks is answered. `options` stand in each command.

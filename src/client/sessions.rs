@@ -2,6 +2,7 @@
 
 mod attach;
 
+use super::complete;
 use super::failure::Failure;
 use super::list::{List, ListArgs, read_list};
 use super::local::Server;
@@ -29,6 +30,7 @@ pub(crate) enum SessionsCommand {
     /// One session, by its id or its context
     Show {
         /// The session or its context: an id, the beginning or the end of one, or `last`
+        #[arg(add = complete::sessions())]
         id: String,
         /// Print it as JSON
         #[arg(long)]
@@ -37,12 +39,14 @@ pub(crate) enum SessionsCommand {
     /// The agent's own terminal on a session, where the server runs; its other messages wait meanwhile
     Attach {
         /// The session or its context: an id, the beginning or the end of one, or `last`
+        #[arg(add = complete::sessions())]
         id: String,
     },
     /// Go on in a new conversation that begins as a copy of this one; exit codes as those of `send`
     #[command(after_help = super::send::EXIT_CODES)]
     Fork {
         /// The session or its context: an id, the beginning or the end of one, or `last`
+        #[arg(add = complete::sessions())]
         id: String,
         /// What to say there first
         #[arg(default_value = FIRST_WORDS, hide_default_value = true)]

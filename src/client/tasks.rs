@@ -4,9 +4,10 @@ mod answer;
 mod ask;
 mod prompt;
 
-pub(super) use ask::{Ask, render_question};
+pub(super) use ask::{Ask, render_question_on};
 pub(super) use prompt::{ask_person, read_line};
 
+use super::complete;
 use super::failure::Failure;
 use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
 use super::list::{List, ListArgs};
@@ -44,10 +45,10 @@ pub(crate) enum TasksCommand {
     /// Your tasks, the latest first: those of all agents, or of one (`--agent`)
     List {
         /// Only those of this conversation: its id, the beginning or the end of it, or `last`
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", add = complete::sessions())]
         context: Option<String>,
         /// Only those in this state (working, input-required, ...)
-        #[arg(long, value_parser = state_of)]
+        #[arg(long, value_parser = state_of, add = complete::states())]
         state: Option<TaskState>,
         #[command(flatten)]
         list: ListArgs,
@@ -55,6 +56,7 @@ pub(crate) enum TasksCommand {
     /// One task and its answer
     Get {
         /// The task: its id, the beginning or the end of it, or `last`
+        #[arg(add = complete::tasks())]
         id: String,
         /// Print the task as JSON
         #[arg(long)]
@@ -69,6 +71,7 @@ pub(crate) enum TasksCommand {
     /// End a task before its end
     Cancel {
         /// The task: its id, the beginning or the end of it, or `last`
+        #[arg(add = complete::tasks())]
         id: String,
     },
     /// What waits for your answer, in all your tasks, or in those of one agent (`--agent`)
@@ -84,12 +87,20 @@ pub(crate) enum TasksCommand {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WatchArgs {
     /// The task: its id, the beginning or the end of it, or `last`
+    #[arg(add = complete::tasks())]
     id: String,
     /// Print each event as a line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     input: InputArgs,
+}
+
+impl WatchArgs {
+    /// The task of this id, as people read it.
+    pub(super) fn of(id: String) -> Self {
+        Self { id, json: false, input: InputArgs::default() }
+    }
 }
 
 /// Carries out the command; the exit code.
@@ -152,7 +163,7 @@ pub(crate) async fn run(
             let (server, id) = &find_task(server, &id).await?;
             let task = server.client().await?.cancel(id).await;
             let task = task.map_err(|error| server.failure(&error))?;
-            writeln!(out, "{}", summary(&task, None, screen.styled))?;
+            writeln!(out, "{}", summary(&task, None, (screen.styled, screen.terminal)))?;
             Ok(0)
         }
     }
@@ -290,7 +301,7 @@ fn shown_message(task: &Task) -> String {
 }
 
 fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Result<(), Failure> {
-    eprintln!("{}", summary(task, None, screen.styled_errors));
+    eprintln!("{}", summary(task, None, (screen.styled_errors, screen.lively)));
     if !task.status.state.is_terminal()
         && !task.status.state.is_interrupted()
         && let Some(words) = words(task)

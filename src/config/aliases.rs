@@ -84,11 +84,11 @@ pub(super) fn lay_over(
         layers.set_alias("workspace.mode", "shared", origin)?;
     }
     if let Some((_, origin)) = get("NO_COLOR") {
-        layers.set_alias("log.color", "never", origin)?;
+        layers.set_text(&["log", "color"], "never", origin)?;
     }
     if let Some((text, origin)) = get("FORCE_COLOR") {
         let color = if matches!(text, "0" | "false") { "never" } else { "always" };
-        layers.set_alias("log.color", color, origin)?;
+        layers.set_text(&["log", "color"], color, origin)?;
     }
     if let Some((text, origin)) = get("AGENT_CMD") {
         define_command(layers, text, origin)?;

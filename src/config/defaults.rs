@@ -73,7 +73,8 @@ impl Agent {
     pub(super) fn as_declared(declared: &Self) -> Self {
         let known = declared.preset.as_deref().and_then(preset);
         let Some(known) = known else {
-            return Self::of(declared.driver);
+            // Its key is its name: there may be several of one driver.
+            return Self { name: None, ..Self::of(declared.driver) };
         };
         let groups = environment_of(known.name).iter().copied();
         let mut agent = Self::of(DriverKind::Acp);
@@ -124,6 +125,7 @@ impl Agent {
             ask_rules: Vec::new(),
             warm: 0,
             permission_mode: "acceptEdits".to_owned(),
+            trust_project: false,
             model: None,
             disallowed_tools: None,
             max_retries: 3,

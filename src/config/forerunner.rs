@@ -106,7 +106,7 @@ pub(super) fn lay_over(layers: &mut Layers, source: Source<'_>, tree: &Node) -> 
             }
             (Some(_), _) => {}
             (None, _) => layers.note(format!(
-                "{}:{line}: `{key}` is not a key of the forerunner's file and is ignored",
+                "{}:{line}: `{key}` is not a key of that file's program and is ignored",
                 source.path.display()
             )),
         }
@@ -180,7 +180,7 @@ mod tests {
         let (_, notes) = read("logging:\n  path: null\n  colour: red\n");
         assert_eq!(
             notes,
-            ["old.yaml:3: `logging.colour` is not a key of the forerunner's file and is ignored"]
+            ["old.yaml:3: `logging.colour` is not a key of that file's program and is ignored"]
         );
     }
 }

@@ -51,6 +51,27 @@ pub struct Loaded {
     /// What is remembered of files that agents could make; none where only a file of the working folder says where
     /// the state folder is.
     pub record: Option<Record>,
+    /// What it was read from.
+    pub sources: Sources,
+}
+
+/// What a configuration is read from, so that it can be read again.
+#[derive(Clone)]
+pub struct Sources {
+    flags: Flags,
+    environment: Environment,
+    cwd: PathBuf,
+}
+
+impl Sources {
+    fn new(flags: &Flags, environment: &Environment, cwd: &Path) -> Self {
+        Self { flags: flags.clone(), environment: environment.clone(), cwd: cwd.to_owned() }
+    }
+
+    /// Reads all layers as they are now, and refuses what files in the working folder say against the operator.
+    pub fn read_again(&self) -> Result<Loaded, Error> {
+        load_trusted(&self.flags, &self.environment, &self.cwd)
+    }
 }
 
 /// The variables are named and not shown: their values may be secret.
@@ -176,6 +197,7 @@ fn read_layers(
             Folder::Read => named_state(flags, environment, cwd).map(|state| Record::new(&state)),
             Folder::Ignored => None,
         },
+        sources: Sources::new(flags, environment, cwd),
     })
 }
 

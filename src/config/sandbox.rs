@@ -1,12 +1,16 @@
 //! What the configuration means for the sandbox, which knows nothing of files and keys.
 
 use super::own::SESSION_SCRIPT;
-use super::{Agent, Bytes, Config, Isolation, Workspace, WorkspaceMode};
+use super::{Agent, Bytes, Config, DriverKind, Isolation, Workspace, WorkspaceMode};
 use pilothouse_sandbox::isolation::{
     BackendKind, ContainerSettings, SandboxLimits, SandboxSettings, Uids,
 };
-use pilothouse_sandbox::workspace::{self, CopyLimits, HomeSeed, WorkspaceSettings, existing};
+use pilothouse_sandbox::workspace::{self, CopyLimits, HomeDefaults, WorkspaceSettings, existing};
 use std::path::Path;
+
+/// Claude Code at a person's terminal does not begin with its set-up. That a folder is trusted is for the person to say.
+const CLAUDE_HOME: &[(&str, &str)] =
+    &[(".claude.json", "{\"hasCompletedOnboarding\": true, \"theme\": \"dark\"}\n")];
 
 impl Config {
     /// What is put around every agent.
@@ -58,10 +62,10 @@ impl Config {
             (None, None) => Some(cwd.join(SESSION_SCRIPT)).filter(|script| script.is_file()),
         };
         let key = "agents.*.defaults_dir";
-        let seed = match &agent.defaults_dir {
+        let defaults = match &agent.defaults_dir {
             Some(folder) => {
                 let folder = existing(&cwd.join(folder), key)?;
-                Some(HomeSeed { folder, below: ".claude", key })
+                Some(HomeDefaults { folder, below: ".claude", key })
             }
             None => None,
         };
@@ -70,7 +74,8 @@ impl Config {
             is_shared: workspace.mode == WorkspaceMode::Shared,
             root: cwd.join(&workspace.path),
             homes: self.state_dir.join("sessions"),
-            seed,
+            defaults,
+            seed: if agent.driver == DriverKind::Claude { CLAUDE_HOME } else { &[] },
             script,
             patience: self.timeouts.init.get(),
             copy: CopyLimits { entries: copy.entries, size: copy.size.get(), depth: copy.depth },

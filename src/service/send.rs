@@ -403,7 +403,7 @@ impl Service {
 impl Service {
     /// Refuses a turn whose account at the model API is at its limit.
     fn within_limit(&self, agent: &Agent) -> Result<(), Error> {
-        let limit = self.limited.of(agent.account);
+        let limit = self.limited.of(agent.account());
         let refuses = self.config.limits.at_account_limit == AtAccountLimit::Refuse;
         let Some(limit) = limit.filter(|_| refuses) else {
             return Ok(());
@@ -422,7 +422,7 @@ impl Service {
         admission: &mut Admission,
     ) -> Result<Option<AccountLimit>, Error> {
         let waits = self.config.limits.at_account_limit == AtAccountLimit::Wait;
-        let limit = self.limited.of(agent.account).filter(|_| waits);
+        let limit = self.limited.of(agent.account()).filter(|_| waits);
         if limit.is_some() {
             admission.wait().map_err(refused)?;
         }

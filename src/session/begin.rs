@@ -66,6 +66,15 @@ impl<'a> Begin<'a> {
         places: TurnPlaces,
         files: Vec<File>,
     ) -> Result<(), NotStarted> {
+        self.session.deps.agents.look_at_credentials();
+        if self
+            .session
+            .running
+            .as_ref()
+            .is_some_and(|running| running.is_outdated(&self.session.agent))
+        {
+            self.session.end_process(Word::Terminate).await;
+        }
         let places = self.wait_for_account(places).await?;
         let TurnPlaces { waiting, turn, process: mut slot } = places;
         let live = self.session.live.clone();
@@ -155,7 +164,7 @@ impl<'a> Begin<'a> {
     /// Waits while the account at the model API is at its limit, where the operator wants that. A turn that may wait
     /// for hours holds neither a process nor a place among the running ones, and its clock has not begun.
     async fn wait_for_account(&mut self, places: TurnPlaces) -> Result<TurnPlaces, NotStarted> {
-        let (deps, account) = (self.session.deps.clone(), self.session.agent.account);
+        let (deps, account) = (self.session.deps.clone(), self.session.agent.account());
         let limit = deps.limited.of(account);
         let waits = deps.config.limits.at_account_limit == AtAccountLimit::Wait;
         let Some(limit) = limit.filter(|_| waits) else {
@@ -245,9 +254,10 @@ impl<'a> Begin<'a> {
             .await?;
         let starting = starting.expect("the starts are never closed");
         let launch = driver.launch(&setting, &self.turn.prompt).map_err(|error| fault(&error))?;
-        let (agent, policy) = (self.session.agent.clone(), self.session.agent.reach.policy.clone());
-        let spec = |places: &Places, door: DoorWords| agent.spec(&launch, places, door);
-        let started = match self.start_process(&folder, &policy, spec).await? {
+        let agent = self.session.agent.clone();
+        let given = agent.latest_env();
+        let spec = |places: &Places, door: DoorWords| agent.spec(&given, &launch, places, door);
+        let started = match self.start_process(&folder, &given.reach.policy, spec).await? {
             Ok(started) => started,
             Err(error @ process::Error::NotStarted { .. }) => {
                 return Err(self.explain_not_started(&error));
@@ -256,6 +266,7 @@ impl<'a> Begin<'a> {
         };
         let mut running = Running::new(started, driver, &launch, slot, &deps.config);
         running.is_new = true;
+        running.generation = given.generation;
         running.starting = Some(starting);
         self.session.running = Some(running.of_session(&self.session.activity));
         Ok(())
@@ -368,11 +379,12 @@ impl<'a> Begin<'a> {
         self.turn.translator.status(&format!("running {name}"), None);
         self.show().await;
         let (session, context) = (self.session.row.id.clone(), self.session.key.context_id.clone());
+        let given = agent.latest_env();
         let spec = |places: &Places, door: DoorWords| {
-            agent.script_spec(script, places, door, &session, context.as_str())
+            agent.script_spec(&given, script, places, door, &session, context.as_str())
         };
         let (mut refused, mut too_large) = (Vec::new(), None);
-        let started = self.start_process(folder, &agent.reach.setup, spec).await?;
+        let started = self.start_process(folder, &given.reach.setup, spec).await?;
         let ended = match started {
             Ok((mut process, confinement)) => {
                 let disk = self.session.disk.clone().fault(process.tree);

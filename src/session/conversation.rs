@@ -22,7 +22,7 @@ use super::silence::Silence;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Answer, Delivery, Interruption, SessionDeps};
-use crate::agent::Agent;
+use crate::agent::{Agent, SessionStderr};
 use crate::asks::Decision;
 use crate::budget::Meter;
 use crate::config::DriverKind;
@@ -30,12 +30,13 @@ use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::{Limit, Outcome, Turn as Prompt};
+use pilothouse_agents::{Limit, Outcome, Timer, Turn as Prompt};
 use pilothouse_egress::Refusal;
 use pilothouse_sandbox::isolation::Obstacle;
 use pilothouse_sandbox::process::Ended;
 use pilothouse_sandbox::process::tree::Moment;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub(super) struct Conversation<'a> {
     activity: &'a ActivitySender,
     inbox: &'a mut Inbox,
     running: &'a mut Running,
+    stderr: &'a mut SessionStderr,
     granted: &'a mut Granted,
     log: &'a Arc<TaskLog>,
     prompt: &'a Prompt,
@@ -64,7 +66,8 @@ pub(super) struct Conversation<'a> {
     ending: Ending,
     /// Ends when the session's folders do not let the turn go on.
     disk: Pin<Box<dyn Future<Output = DiskFault> + Send>>,
-    wake_at: Option<Instant>,
+    /// When the driver wants to be woken, and what for.
+    wakes: BTreeMap<Timer, Instant>,
     /// Until when it may hold a place among the starting ones.
     starts_until: Instant,
     /// When something was stored last.
@@ -124,6 +127,7 @@ impl<'a> Conversation<'a> {
             activity,
             inbox,
             running,
+            stderr,
             granted,
             disk,
             ..
@@ -136,6 +140,7 @@ impl<'a> Conversation<'a> {
             noted,
             activity,
             inbox,
+            stderr,
             granted,
             log,
             prompt,
@@ -146,7 +151,7 @@ impl<'a> Conversation<'a> {
             questions: Questions::default(),
             ending: Ending::default(),
             disk: Box::pin(disk.clone().fault(running.process.tree)),
-            wake_at: None,
+            wakes: BTreeMap::new(),
             starts_until: Instant::now() + deps.config.timeouts.start.get(),
             spoke: Instant::now(),
             silence: Silence::new(Instant::now()),
@@ -197,7 +202,7 @@ impl<'a> Conversation<'a> {
         let parks = park.is_some() && !self.running.works_in_background();
         let silent = self.silence.ends_at(config.timeouts.silence.get());
         let (roomy, unread) = (self.has_room(), !self.running.unread.is_empty());
-        let (climb, wake) = (self.ending.climb_at(), self.wake_at);
+        let (climb, wake) = (self.ending.climb_at(), self.wakes.values().min().copied());
         let (inbox, stops) = (&mut *self.inbox, self.server_stops);
         let interruption =
             async { if stops { inbox.order().await } else { inbox.interruption().await } };
@@ -295,9 +300,12 @@ impl<'a> Conversation<'a> {
     }
 
     fn wake(&mut self) {
-        self.wake_at = None;
-        let steps = self.running.driver.woke();
-        self.take(steps);
+        let first = self.wakes.iter().min_by_key(|(_, at)| **at).map(|(timer, _)| *timer);
+        if let Some(timer) = first {
+            self.wakes.remove(&timer);
+            let steps = self.running.driver.woke(timer);
+            self.take(steps);
+        }
     }
 
     /// Whether only the model can say something now: nobody is asked, nothing runs in the background, and no hook runs.
@@ -415,12 +423,16 @@ impl<'a> Conversation<'a> {
             message: "the agent ended without a word".to_owned(),
             hint: None,
         });
+        let of_sandbox = match ended {
+            Ended::Code(126 | 127) => Some(Obstacle::COMMAND.to_owned()),
+            Ended::Code(_) | Ended::Signal(_) | Ended::Unclear => {
+                Obstacle::explain_missing_path(exit.last_words())
+            }
+        };
         if let Outcome::Failed { hint, .. } = &mut outcome
-            && matches!(ended, Ended::Code(126 | 127))
-            && self.deps.isolation.is_sandboxed()
+            && let Some(more) = of_sandbox.filter(|_| self.deps.isolation.is_sandboxed())
         {
-            let more = hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
-            *hint = Some(more + Obstacle::COMMAND);
+            *hint = Some(hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default() + &more);
         }
         self.finish(outcome)
     }

@@ -45,9 +45,10 @@ impl Pool {
         if agent.config.warm == 0 {
             return None;
         }
-        let mut found = None;
+        let (mut found, generation) = (None, agent.latest_env().generation);
         while let Some(mut warm) = self.pop(&agent.key) {
-            if warm.running.process.control.try_ended().is_none() {
+            let is_current = warm.running.generation == generation;
+            if is_current && warm.running.process.control.try_ended().is_none() {
                 found = Some(warm);
                 break;
             }
@@ -232,9 +233,10 @@ pub(super) async fn start_in(
         return Err("its driver starts a process for each turn".to_owned());
     }
     let (mut supervisor, patience) = (None, deps.config.timeouts.start);
-    let policy = &agent.reach.policy;
+    let given = agent.latest_env();
+    let policy = &given.reach.policy;
     let started = start::start(deps, agent, &folder, policy, &mut supervisor, |places, door| {
-        agent.spec(&launch, places, door)
+        agent.spec(&given, &launch, places, door)
     });
     let started = tokio::select! {
         biased;
@@ -250,6 +252,7 @@ pub(super) async fn start_in(
     let started = started?;
     let ahead = driver.ahead();
     let mut running = Running::new(started, driver, &launch, slot, &deps.config);
+    running.generation = given.generation;
     running.write(ahead);
     Ok(running)
 }

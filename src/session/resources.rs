@@ -10,7 +10,7 @@ use super::running::Running;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Fork, Order, SessionDeps, SessionKey};
-use crate::agent::Agent;
+use crate::agent::{Agent, SessionStderr};
 use crate::budget::Meter;
 use crate::queue::Place;
 use crate::store::{Durability, SessionRow, Write};
@@ -37,6 +37,8 @@ pub(super) struct SessionResources {
     pub(super) row: SessionRow,
     pub(super) inbox: Inbox,
     pub(super) running: Option<Running>,
+    /// What its CLI wrote to standard error.
+    pub(super) stderr: SessionStderr,
     /// A supervisor that was started ahead.
     pub(super) prepared: Option<Prepared>,
     /// Its folders, where they were made just now.
@@ -90,6 +92,7 @@ impl SessionResources {
             noted: (row.ready, row.conversation.clone()),
             disk: live.disk.watch(&agent.workspaces, &row.id, &key.scope.caller, new),
             running: warm.map(|running| running.of_session(&activity)),
+            stderr: SessionStderr::default(),
             prepared: None,
             folder: None,
             making: None,

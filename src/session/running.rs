@@ -6,6 +6,7 @@ use super::long_line::{self, LinePlace, LineRoom};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read};
 use super::start::Confinement;
+use crate::agent::Agent;
 use crate::config::Config;
 use crate::queue::Place;
 use pilothouse_agents::lines::{LineBounds, LineCutter};
@@ -23,13 +24,13 @@ pub(super) struct Running {
     pub(super) confinement: Confinement,
     pub(super) driver: Box<dyn Driver>,
     life: Life,
+    /// Of what the agent was given when it was started.
+    pub(super) generation: u64,
     pub(super) cutter: Option<LineCutter>,
     pub(super) outbox: Outbox,
     /// Bytes that were read, and are not heard as long as the agent has to wait.
     pub(super) unread: Vec<u8>,
     stderr: Vec<u8>,
-    /// What of it waits for the end of its line, to be logged.
-    pub(super) stderr_line: Vec<u8>,
     pub(super) stdout_open: bool,
     pub(super) stderr_open: bool,
     pub(super) ended: Option<Ended>,
@@ -66,11 +67,11 @@ impl Running {
             confinement,
             driver,
             life: launch.life,
+            generation: 0,
             cutter,
             outbox: Outbox::default(),
             unread: Vec::new(),
             stderr: Vec::new(),
-            stderr_line: Vec::new(),
             stdout_open: true,
             stderr_open: true,
             ended: None,
@@ -91,6 +92,11 @@ impl Running {
     /// Whether it can serve a further turn.
     pub(super) fn can_go_on(&self) -> bool {
         self.life == Life::Session && self.ended.is_none() && !self.outbox.is_closed()
+    }
+
+    /// Whether it was started with other credentials than its agent has now, and can be ended.
+    pub(super) fn is_outdated(&self, agent: &Agent) -> bool {
+        self.generation != agent.latest_env().generation && !self.works_in_background()
     }
 
     /// Whether the agent works in the background, between turns as well.

@@ -2,12 +2,16 @@
 
 use super::SessionDeps;
 use crate::agent::Agent;
+use pilothouse_agents::claude::{STATE_FILE, trust_projects};
 use pilothouse_egress::{Counted, EgressCredential, ModelRefusal, Policy, Refusal};
 use pilothouse_sandbox::isolation::{Places, Surroundings};
 use pilothouse_sandbox::process::{self, Prepared, Process};
 use pilothouse_sandbox::supervisor::Spec;
 use pilothouse_sandbox::workspace::Folder;
 use std::sync::Arc;
+
+/// Bytes of the file in which a CLI keeps its state, as far as it is kept.
+const LONGEST_STATE: u64 = 4 * 1024 * 1024;
 
 /// What belongs to a running process; given up with it.
 pub(super) struct Confinement {
@@ -82,6 +86,12 @@ pub(super) async fn start(
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Confinement), process::Error> {
     let isolation = &deps.isolation;
+    let projects = agent.trusted_projects(&isolation.places(folder));
+    if !projects.is_empty() {
+        folder
+            .edit(STATE_FILE, LONGEST_STATE, move |state| trust_projects(state, &projects))
+            .await?;
+    }
     let credential = isolation.is_sandboxed().then(|| deps.egress.issue_credential(policy.clone()));
     let door = credential.as_ref().map(|credential| credential.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);

@@ -3,6 +3,8 @@
 //! All text of a turn streams into one artifact, `answer`; everything else is a `WORKING` status with a
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
+mod artifacts;
+
 use super::bounded::{self, PREVIEW, one_line};
 use super::facts::{TurnFacts, describe_setup};
 use super::records::status;
@@ -11,11 +13,11 @@ use crate::config::Limits;
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
 use pilothouse_a2a::event::TaskArtifactUpdateEvent;
-use pilothouse_a2a::id::{ArtifactId, MessageId};
+use pilothouse_a2a::id::MessageId;
 use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::event::{self, Content, Event, Usage};
+use pilothouse_agents::event::{Event, Usage};
 use pilothouse_agents::lines::is_shortened;
 use pilothouse_agents::setup::SetupEvidence;
 use pilothouse_agents::{AskKind, Outcome, Problem};
@@ -310,100 +312,6 @@ impl Translator {
         update.append = append;
         update.last_chunk = last;
         Record::Artifact(update)
-    }
-
-    fn artifact(&mut self, artifact: event::Artifact) {
-        self.flush();
-        let event::Artifact { id, name, description, content, append, last } = artifact;
-        let prefix = &self.log.id;
-        let id = match (id, &name) {
-            (Some(id), _) => ArtifactId::new(format!("{prefix}-artifact-{id}")),
-            (None, Some(name)) => ArtifactId::new(format!("{prefix}-artifact-{name}")),
-            (None, None) => ArtifactId::random(),
-        };
-        let part = match content {
-            Content::Text(text) => {
-                self.report_cut(&text);
-                return self.text_artifact(id, name, description, &text, append, last);
-            }
-            Content::Raw { base64, .. } if is_shortened(&base64) => {
-                let reason = "is larger than what is kept of a line (`limits.line`)";
-                return self.leave_out(name.as_deref(), reason);
-            }
-            Content::Raw { base64, filename, media_type } => match decode_base64(&base64) {
-                Some(bytes) => {
-                    Part { content: PartContent::Raw(bytes), metadata: None, filename, media_type }
-                }
-                None => return self.leave_out(name.as_deref(), "is not valid base64"),
-            },
-            Content::Url { url, filename, media_type } => {
-                Part { content: PartContent::Url(url), metadata: None, filename, media_type }
-            }
-            Content::Data(data) => Part::data(data),
-        };
-        // A file has an event for itself.
-        let most = match part.content {
-            PartContent::Raw(_) => 2 * self.data_limit(),
-            PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => self.data_limit(),
-        };
-        if bounded::size(&part) > most {
-            return self
-                .leave_out(name.as_deref(), "is larger than one event may be (`limits.event`)");
-        }
-        let made = named(Artifact::new(id, String::new(), vec![part]), name, description);
-        self.push_artifact(made, append, last);
-    }
-
-    /// A file of a tool becomes an artifact of its own, as long as those of the turn have room.
-    fn tool_file(&mut self, call: &str, base64: String, media_type: Option<String>) {
-        self.tool_files += 1;
-        let kind = media_type.as_deref().and_then(|kind| kind.split(['/', '+', ';']).nth(1));
-        let end = kind.map(|kind| format!(".{kind}")).unwrap_or_default();
-        let name = format!("{}-{}{end}", one_line(call), self.tool_files);
-        let size = base64.len();
-        if !is_shortened(&base64) {
-            if size > self.tool_file_room {
-                return self.leave_out(
-                    Some(&name),
-                    "has no room among those of the turn (`limits.tool_files`)",
-                );
-            }
-            self.tool_file_room -= size;
-        }
-        let content = Content::Raw { base64, filename: Some(name.clone()), media_type };
-        let description = Some(format!("a file that the tool call {} produced", one_line(call)));
-        let (id, name) = (None, Some(name));
-        let file = event::Artifact { id, name, description, content, append: false, last: true };
-        self.artifact(file);
-    }
-
-    /// Text comes in as many updates as it needs.
-    fn text_artifact(
-        &mut self,
-        id: ArtifactId,
-        name: Option<String>,
-        description: Option<String>,
-        text: &str,
-        mut append: bool,
-        last: bool,
-    ) {
-        let mut rest = text;
-        loop {
-            let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE.min(rest.len())));
-            let made = Artifact::new(id.clone(), String::new(), vec![Part::text(piece)]);
-            let made = named(made, name.clone(), description.clone());
-            self.push_artifact(made, append, last && more.is_empty());
-            if more.is_empty() {
-                return;
-            }
-            (append, rest) = (true, more);
-        }
-    }
-
-    fn leave_out(&mut self, name: Option<&str>, reason: &str) {
-        let name = name.unwrap_or("without a name");
-        let data = json!({"kind": "left-out", "name": name});
-        self.status(&format!("the artifact {name} {reason} and is left out"), Some(data));
     }
 
     /// Room for data in one event, beside its frame and its line for people.

@@ -38,7 +38,7 @@ pub(super) async fn converse(
         let restarts = !is_fresh && (died_before || lost);
         let is_limited = failed && limit.is_some();
         if matches!(outcome, Some(Outcome::Completed { .. })) {
-            let (deps, account) = (session.deps.clone(), session.agent.account);
+            let (deps, account) = (session.deps.clone(), session.agent.account());
             session.inbox.serve_during(deps.limited.clear(account)).await;
         }
         if let Some(limit) = limit.filter(|_| failed) {
@@ -69,7 +69,7 @@ async fn note_limit(
     let (deps, agent) = (session.deps.clone(), session.agent.clone());
     if let Some(noted) = limit.of_account(&agent.key) {
         tracing::warn!(task.id = %turn.log.id, "{}", noted.words());
-        session.inbox.serve_during(deps.limited.note(agent.account, noted)).await;
+        session.inbox.serve_during(deps.limited.note(agent.account(), noted)).await;
     }
     let (outcome, data) = limit.explain(outcome?, &agent.key);
     turn.translator.set_limit(data);

@@ -52,7 +52,7 @@ def program(name):
     """A real agent, where the tests have installed it."""
     folder = Path(os.environ.get("PILOTHOUSE_TEST_AGENTS") or TOP / ".tools")
     file = {
-        "claude": Path(os.environ.get("PILOTHOUSE_TEST_CLAUDE") or TOP / ".tools/claude/node_modules/.bin/claude"),
+        "claude": Path(os.environ.get("PILOTHOUSE_TEST_CLAUDE") or max(TOP.glob(".tools/claude-*/node_modules/.bin/claude"), default="claude")),
         "codex": folder / "agents-codex/node_modules/.bin/codex-acp",
     }.get(name)
     return file if file and file.exists() else None

@@ -37,7 +37,7 @@ ln -s "../download/v$version" "$work/releases/latest/download"
 check "a release: archive, installer, version, and a checksum of each" sh -c "cd '$release' && [ \"\$(ls | tr '\n' ' ')\" = 'SHA256SUMS VERSION install.sh $file ' ] && [ \$(wc -l <SHA256SUMS) -eq 3 ] && sha256sum --quiet -c SHA256SUMS"
 tools/release.sh package "$binary" "$work/again" >/dev/null
 check "the same commit gives the same bytes" cmp "$release/$file" "$work/again/$file"
-check "the archive has the licences, the example and the unit" sh -c "tar -tzf '$release/$file' | sort >'$work/list' && for f in LICENSE-MIT LICENSE-APACHE pilothouse.example.yaml systemd/pilothouse.service pilothouse; do grep -qx 'pilothouse-$version-linux-$arch/'\$f '$work/list' || exit 1; done"
+check "the archive has the licences, the example and the unit" sh -c "tar -tzf '$release/$file' | sort >'$work/list' && for f in LICENSE-MIT LICENSE-APACHE pilothouse.example.yaml systemd/pilothouse.service apparmor/bwrap man/pilothouse.1 pilothouse; do grep -qx 'pilothouse-$version-linux-$arch/'\$f '$work/list' || exit 1; done"
 dynamic=$(command -v sh)
 check "a dynamic binary is refused" sh -c "! tools/release.sh package '$dynamic' '$work/dynamic' 2>'$work/said' && grep -q 'not static' '$work/said' && [ ! -e '$work/dynamic' ]"
 check "what is no program is refused" sh -c "! tools/release.sh package Cargo.toml '$work/dynamic' 2>'$work/said' && grep -q 'no ELF' '$work/said'"

@@ -6,6 +6,7 @@ use crate::world::{OWNER, World};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -13,20 +14,25 @@ use tempfile::TempDir;
 const CTRL_D: &str = "\u{4}";
 
 /// A command on a terminal of its own, which script(1) makes.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     shown: String,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Terminal {
-    /// Runs `pilothouse` with these words.
-    fn run(address: SocketAddr, words: &[&str]) -> Self {
-        let home = tempfile::tempdir().unwrap();
+    /// Runs `pilothouse` with these words against a server.
+    pub(crate) fn run(address: SocketAddr, words: &[&str]) -> Self {
         let address = url(address);
         let options = ["--url", &*address, "--token", OWNER];
-        let program = [env!("CARGO_BIN_EXE_pilothouse")];
-        let command = shell_words::join(program.iter().chain(words).chain(&options));
+        let words: Vec<&str> = words.iter().chain(&options).copied().collect();
+        Self::run_alone(&[env!("CARGO_BIN_EXE_pilothouse")], &words)
+    }
+
+    /// Runs a program, which ends with `pilothouse`, with these words.
+    pub(crate) fn run_alone(program: &[&str], words: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let command = shell_words::join(program.iter().chain(words));
         // It ends also where the test waits for words that never come.
         let child = Command::new("timeout")
             .args(["60", "script", "-qefc", &command, "/dev/null"])
@@ -41,11 +47,16 @@ impl Terminal {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        Self { child, shown: String::new(), _home: home }
+        Self { child, shown: String::new(), home }
+    }
+
+    /// Its HOME and working folder.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Reads until this is shown, or to the end; what was shown before it.
-    fn until(&mut self, text: &str) -> String {
+    pub(crate) fn until(&mut self, text: &str) -> String {
         let mut bytes = Vec::new();
         let mut byte = [0];
         let out = self.child.stdout.as_mut().unwrap();
@@ -59,14 +70,14 @@ impl Terminal {
         shown
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         let input = self.child.stdin.as_mut().unwrap();
         input.write_all(keys.as_bytes()).unwrap();
         input.flush().unwrap();
     }
 
     /// The rest of what is shown, and the exit code.
-    fn end(mut self) -> (String, Option<i32>) {
+    pub(crate) fn end(mut self) -> (String, Option<i32>) {
         let mut rest = String::new();
         self.child.stdout.as_mut().unwrap().read_to_string(&mut rest).unwrap();
         (rest, self.child.wait().unwrap().code())
@@ -74,13 +85,13 @@ impl Terminal {
 }
 
 /// A world whose agent asks for a permission.
-fn asking() -> World {
+pub(crate) fn asking() -> World {
     let agent = json!({"driver": "acp", "program": fake_agent(), "args": ["--acp", "asks"]});
     World::describe().config(json!({"agent": "asks", "agents": {"asks": agent}})).start()
 }
 
 /// What is open, as JSON.
-fn open_asks(world: &World) -> Vec<Value> {
+pub(crate) fn open_asks(world: &World) -> Vec<Value> {
     let said = pilothouse(&url(world.address()), &["tasks", "asks", "--json"]);
     serde_json::from_str(&said.out).unwrap()
 }

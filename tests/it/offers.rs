@@ -10,6 +10,7 @@ use std::process::Command;
 /// Plays Claude Code as far as it is asked what it offers: it notes that it was asked, and says what lies in a file.
 const CLI: &str = "#!/bin/sh
 [ \"$1\" = --version ] && echo '9.9.9 (Claude Code)' && exit
+[ \"$1\" = --help ] && echo '--version --verbose --settings <file>' && exit
 read -r line
 echo \"$*\" >> \"$ASKED\"
 cat \"$ANSWER\"
@@ -165,7 +166,7 @@ fn what_differs_from_the_files_is_a_warning_at_the_start_and_in_doctor() {
     world.restart();
     let started = world.stderr();
     let doctor = Command::new(env!("CARGO_BIN_EXE_pilothouse"))
-        .args(["doctor", "--trust-folder"])
+        .args(["doctor", "--config", "pilothouse.yaml"])
         .current_dir(world.path("cwd"))
         .env("HOME", world.path("home"))
         .output()
@@ -180,10 +181,27 @@ fn what_differs_from_the_files_is_a_warning_at_the_start_and_in_doctor() {
         assert!(doctor.contains(words), "`{words}` in doctor:\n{doctor}");
     }
     assert!(!started.contains("the skill `silent`"), "{started}");
+    assert!(doctor.contains("It does not know --input-format, --output-format,"), "{doctor}");
+    assert!(!doctor.contains("--verbose"), "{doctor}");
     for told in [started, doctor] {
         assert!(
             told.contains("Claude Code 9.9.9, which was not tested with this server"),
             "{told}"
         );
     }
+}
+
+#[test]
+fn a_skill_of_a_shared_workspace_whose_file_is_wrong_is_a_warning_at_the_start() {
+    let shared = json!({"workspace": {"mode": "shared", "path": "project"}});
+    let described = described(&says(&[("wrong", "Loaded all the same")])).config(shared);
+    let folder = described.cwd().join("project/.claude/skills/wrong");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("SKILL.md"), "---\nname: [\n---\n").unwrap();
+    let mut world = described.start();
+    await_state(&world, "current");
+    world.restart();
+    let told = world.stderr();
+    assert!(told.contains("project/.claude/skills/wrong/SKILL.md: its front matter"), "{told}");
+    assert!(told.contains("Claude Code loads it as `wrong`: correct the file"), "{told}");
 }

@@ -1,4 +1,4 @@
-//! The price of a wall: turns of the stub without one, behind Landlock, and behind bubblewrap with a network
+//! The price of a sandbox: turns of the stub without one, behind Landlock, and behind bubblewrap with a network
 //! of its own and the proxy, in turns on three servers that run side by side.
 
 use crate::client::{message, string_field};
@@ -7,7 +7,7 @@ use crate::stats::Times;
 use crate::{Bench, Outcome};
 use std::time::Instant;
 
-/// Each wall, and what it may add to a turn in milliseconds.
+/// Each sandbox, and what it may add to a turn in milliseconds.
 const WALLS: [(&str, f64); 3] = [("none", 0.0), ("landlock", 5.0), ("bubblewrap", 20.0)];
 
 /// Turns that warm everything up.
@@ -41,7 +41,7 @@ pub(super) fn price(bench: &mut Bench) -> Outcome {
         if *most > 0.0 {
             let added = times_of.median() - times[0].median();
             let figure =
-                format!("a turn in a process behind {backend}, p50 above one without a wall");
+                format!("a turn in a process behind {backend}, p50 above one without a sandbox");
             bench.table.at_most(&figure, *most, added, "ms", "");
         }
     }

@@ -38,7 +38,9 @@ mod tool;
 mod usage;
 mod wire;
 
-use crate::{Answer, Driver, Exit, Launch, Life, Outcome, Output, Refusal, Setting, Step, Turn};
+use crate::{
+    Answer, Driver, Exit, Launch, Life, Outcome, Output, Refusal, Setting, Step, Timer, Turn,
+};
 use ask::PendingAsk;
 use handshake::{Call, Login};
 use serde_json::{Value, json};
@@ -218,9 +220,9 @@ impl Driver for Acp {
         };
         steps.extend(self.advance());
         if self.settling.is_some() {
-            steps.push(Step::Wake(SILENCE));
+            steps.push(Step::Wake(Timer::Replay, SILENCE));
         } else if self.session.is_none() {
-            steps.push(Step::Wake(HANDSHAKE));
+            steps.push(Step::Wake(Timer::Handshake, HANDSHAKE));
         }
         steps
     }
@@ -236,18 +238,18 @@ impl Driver for Acp {
         pending.answered(answer)
     }
 
-    fn woke(&mut self) -> Vec<Step> {
-        match self.settling {
-            Some(true) => {
+    fn woke(&mut self, timer: Timer) -> Vec<Step> {
+        match (timer, self.settling) {
+            (Timer::Replay, Some(true)) => {
                 self.settling = Some(false);
-                return vec![Step::Wake(SILENCE)];
+                return vec![Step::Wake(Timer::Replay, SILENCE)];
             }
-            Some(false) => {
+            (Timer::Replay, Some(false)) => {
                 self.settling = None;
                 return self.advance();
             }
-            None if self.session.is_some() => return Vec::new(),
-            None => {}
+            (Timer::Handshake, None) if self.session.is_none() => {}
+            _ => return Vec::new(),
         }
         let awaited = self.awaiting.map_or("initialize", |(_, call)| call.method());
         let outcome = failure::silent(&self.options, awaited, HANDSHAKE);

@@ -32,12 +32,13 @@ mod prompt;
 mod result;
 mod setup;
 mod so_far;
+mod trust;
 mod verdict;
 mod wire;
 
 use crate::{
     Answer, Driver, Event, Exit, Inventory, LONGEST_ID, Launch, Life, Outcome, Output, Refusal,
-    Setting, Step, Turn, Usage,
+    Setting, Step, Timer, Turn, Usage,
 };
 use ask::Pending;
 pub use background::BackgroundEnd;
@@ -52,6 +53,7 @@ use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
+pub use trust::{STATE_FILE, trust_projects};
 
 /// Tools by which the CLI would begin a turn by itself; not offered to the model by default.
 ///
@@ -460,10 +462,12 @@ impl Driver for Claude {
         vec![respond(ask, &response)]
     }
 
-    fn woke(&mut self) -> Vec<Step> {
-        match self.holds_prompt() {
-            true => self.wait_for_servers(),
-            false => [self.report_slow_hooks(), self.grace_ends()].concat(),
+    fn woke(&mut self, timer: Timer) -> Vec<Step> {
+        match timer {
+            Timer::Servers => self.wait_for_servers(),
+            Timer::Hooks => self.report_slow_hooks(),
+            Timer::Background => self.grace_ends(),
+            Timer::Handshake | Timer::Replay => Vec::new(),
         }
     }
 
@@ -579,7 +583,7 @@ fn is_act(step: &Step) -> bool {
         | Step::Conversation(_)
         | Step::Write(_)
         | Step::CloseInput
-        | Step::Wake(_)
+        | Step::Wake(..)
         | Step::Limited(_)
         | Step::WithinLimits
         | Step::End(_) => false,

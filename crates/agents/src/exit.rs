@@ -38,7 +38,7 @@ impl Exit {
     }
 
     /// The end of standard error, from a line's beginning where there is one.
-    pub(crate) fn last_words(&self) -> &str {
+    pub fn last_words(&self) -> &str {
         let words = self.stderr.trim();
         if words.len() <= LAST_WORDS {
             return words;

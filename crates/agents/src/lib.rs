@@ -140,14 +140,30 @@ pub enum Step {
     Write(Vec<u8>),
     /// Close the agent's standard input.
     CloseInput,
-    /// Call [`Driver::woke`] after this time, unless the turn ended before.
-    Wake(Duration),
+    /// Call [`Driver::woke`] with this timer after this time, unless the turn ended before. A later step with the same
+    /// timer replaces it; those with others stay.
+    Wake(Timer, Duration),
     /// The account at the model API is at its limit.
     Limited(Limit),
     /// The account at the model API is within its limits.
     WithinLimits,
     /// The turn is over.
     End(Outcome),
+}
+
+/// What a driver waits for. Each has a deadline of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Servers that a prompt is held back for.
+    Servers,
+    /// Hooks that run.
+    Hooks,
+    /// Work in the background after an answer.
+    Background,
+    /// The answers of an agent that begins.
+    Handshake,
+    /// The end of an old conversation that is said again.
+    Replay,
 }
 
 /// A limit of the account at the model API that is reached.
@@ -298,8 +314,8 @@ pub trait Driver: Send {
     /// An answer to an ask.
     fn answer(&mut self, ask: &str, answer: &Answer) -> Vec<Step>;
 
-    /// The time of a [`Step::Wake`] has come.
-    fn woke(&mut self) -> Vec<Step> {
+    /// The time of a [`Step::Wake`] with this timer has come.
+    fn woke(&mut self, _timer: Timer) -> Vec<Step> {
         Vec::new()
     }
 

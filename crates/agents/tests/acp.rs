@@ -5,7 +5,7 @@
 
 use insta::{assert_snapshot, with_settings};
 use pilothouse_agents::acp::{Acp, AcpOptions};
-use pilothouse_agents::{Answer, AskKind, Driver, Event, Outcome, Setting, Step, Turn};
+use pilothouse_agents::{Answer, AskKind, Driver, Event, Outcome, Setting, Step, Timer, Turn};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +75,7 @@ impl Replay {
     fn host(&mut self, message: &Value, first: &str) {
         while std::mem::take(&mut self.waits) {
             self.page.push_str("> woke\n");
-            let steps = self.driver.woke();
+            let steps = self.driver.woke(Timer::Replay);
             self.note(&steps);
         }
         match message["method"].as_str() {
@@ -157,7 +157,7 @@ impl Replay {
         for step in steps {
             match step {
                 Step::Ask(ask) => self.ask = Some(ask.id.clone()),
-                Step::Wake(after) => self.waits = after.as_secs() == 0,
+                Step::Wake(timer, _) => self.waits = *timer == Timer::Replay,
                 Step::Write(bytes) => {
                     assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1);
                     let message: Value = serde_json::from_slice(bytes).unwrap();
@@ -209,7 +209,7 @@ fn shown(step: &Step) -> String {
         Step::Limited(limit) => format!("limited {} {:?}", limit.kind, limit.resets_at),
         Step::WithinLimits => "within limits".to_owned(),
         Step::CloseInput => "close input".to_owned(),
-        Step::Wake(after) => format!("wake after {after:?}"),
+        Step::Wake(_, after) => format!("wake after {after:?}"),
         Step::End(outcome) => ended(outcome),
     }
 }
@@ -379,7 +379,8 @@ proptest! {
             }
         }
         driver.interrupt();
-        driver.woke();
+        driver.woke(Timer::Replay);
+        driver.woke(Timer::Handshake);
         driver.exit(&pilothouse_agents::Exit::default());
         prop_assert!(ends <= 1, "a turn ends once");
     }

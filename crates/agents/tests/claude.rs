@@ -5,11 +5,12 @@
 
 use insta::{assert_snapshot, with_settings};
 use pilothouse_agents::claude::{Claude, ClaudeOptions};
-use pilothouse_agents::{Answer, AskKind, Driver, Event, Exit, Outcome, Step, Turn};
+use pilothouse_agents::{Answer, AskKind, Driver, Event, Exit, Outcome, Step, Timer, Turn};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// One line of a transcript: something that was written or read, or the end of the process.
 #[derive(Deserialize)]
@@ -36,15 +37,30 @@ struct Replay {
     asked: BTreeMap<String, AskKind>,
     /// The id that the recording's host gave a message → the one that the driver gave it.
     uuids: Vec<(String, String)>,
+    timer: Option<Timer>,
+    /// The first prompt, until the turn has begun without it.
+    prompt: Option<Turn>,
+    /// A prompt that the driver has written later.
+    held: Option<Value>,
     page: String,
 }
 
 impl Replay {
     fn of(transcript: &str) -> String {
         let mut replay = Self {
-            driver: Claude::new(ClaudeOptions::default()),
+            driver: Claude::new(ClaudeOptions {
+                // Only where the recording's host has asked for them.
+                server_wait: match transcript.contains("mcp_status") {
+                    true => Duration::from_secs(30),
+                    false => Duration::ZERO,
+                },
+                ..ClaudeOptions::default()
+            }),
+            prompt: first_prompt(transcript),
+            held: None,
             asked: BTreeMap::new(),
             uuids: Vec::new(),
+            timer: None,
             page: String::new(),
         };
         for line in transcript.lines() {
@@ -66,6 +82,17 @@ impl Replay {
     fn host(&mut self, message: &Value) {
         match message["type"].as_str().unwrap() {
             "user" => self.user(message),
+            "control_request" if message["request"]["subtype"] == "mcp_status" => {
+                let steps = match self.prompt.take() {
+                    Some(prompt) => {
+                        writeln!(self.page, "> {}", prompt.text).unwrap();
+                        self.driver.begin(&prompt)
+                    }
+                    None => self.driver.woke(self.timer.take().expect("the driver waits")),
+                };
+                assert_eq!(written(&steps), *message);
+                self.note(&steps);
+            }
             "control_request" => {
                 self.page.push_str("> interrupt\n");
                 let steps = self.driver.interrupt();
@@ -81,10 +108,16 @@ impl Replay {
     }
 
     fn user(&mut self, message: &Value) {
-        let turn = turn(&message["message"]["content"]);
-        writeln!(self.page, "> {}", turn.text).unwrap();
-        let steps = self.driver.begin(&turn);
-        let mut written = written(&steps);
+        let (steps, mut written) = match self.held.take() {
+            Some(held) => (Vec::new(), held),
+            None => {
+                let turn = turn(&message["message"]["content"]);
+                writeln!(self.page, "> {}", turn.text).unwrap();
+                let steps = self.driver.begin(&turn);
+                let written = written(&steps);
+                (steps, written)
+            }
+        };
         let uuid = written.as_object_mut().unwrap().remove("uuid").unwrap();
         let mut expected = message.clone();
         if let Some(recorded) = expected.as_object_mut().unwrap().remove("uuid") {
@@ -109,6 +142,9 @@ impl Replay {
         let (AskKind::Permission { input, .. } | AskKind::Question { input, .. }) = kind;
         let recorded = &response["response"];
         let answer = match recorded["behavior"].as_str() {
+            None if recorded["action"] == "accept" => {
+                Answer::Allow { input: Some(json!({ "content": recorded["content"] })) }
+            }
             Some("allow") if recorded["updatedInput"] == input => Answer::Allow { input: None },
             Some("allow") => Answer::Allow { input: Some(recorded["updatedInput"].clone()) },
             _ => Answer::Deny { message: recorded["message"].as_str().unwrap().to_owned() },
@@ -133,7 +169,8 @@ impl Replay {
 
     fn woke(&mut self) {
         self.page.push_str("> woke\n");
-        let steps = self.driver.woke();
+        let timer = self.timer.take().expect("the driver has asked to be woken");
+        let steps = self.driver.woke(timer);
         self.note(&steps);
     }
 
@@ -146,12 +183,25 @@ impl Replay {
 
     fn note(&mut self, steps: &[Step]) {
         for step in steps {
-            if let Step::Ask(ask) = step {
-                self.asked.insert(ask.id.clone(), ask.kind.clone());
+            match step {
+                Step::Ask(ask) => drop(self.asked.insert(ask.id.clone(), ask.kind.clone())),
+                Step::Wake(timer, _) => self.timer = Some(*timer),
+                Step::Write(bytes) if self.prompt.is_none() => {
+                    let message: Value = serde_json::from_slice(bytes).unwrap();
+                    self.held = (message["type"] == "user").then_some(message).or(self.held.take());
+                }
+                _ => {}
             }
             writeln!(self.page, "{}", shown(step)).unwrap();
         }
     }
+}
+
+/// The first prompt of a recording.
+fn first_prompt(transcript: &str) -> Option<Turn> {
+    let entries = transcript.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut prompts = entries.filter(|entry| entry["dir"] == "in" && entry["m"]["type"] == "user");
+    prompts.next().map(|entry| turn(&entry["m"]["message"]["content"]))
 }
 
 /// The turn that makes such a content.
@@ -218,7 +268,7 @@ fn shown(step: &Step) -> String {
         Step::Limited(limit) => format!("limited {} {:?}", limit.kind, limit.resets_at),
         Step::WithinLimits => "within limits".to_owned(),
         Step::CloseInput => "close input".to_owned(),
-        Step::Wake(after) => format!("wake after {after:?}"),
+        Step::Wake(_, after) => format!("wake after {after:?}"),
         Step::End(outcome) => ended(outcome),
     }
 }
@@ -316,4 +366,8 @@ replays! {
     an_interrupt_ends_the_wait_for_a_subagent "background-interrupt",
     a_command_of_the_models_own_is_left_running_and_its_end_begins_no_turn "background-server",
     a_subagent_in_the_foreground_is_not_waited_for_again "foreground-agent",
+    a_form_of_a_server_is_asked_and_answered "elicitation",
+    a_prompt_is_held_back_until_its_servers_are_there "mcp-pending",
+    a_prompt_that_a_hook_blocks_is_rejected "prompt-blocked",
+    a_limit_of_the_account_ends_the_turn_and_says_until_when "rate-limit",
 }

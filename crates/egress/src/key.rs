@@ -23,6 +23,12 @@ pub trait KeySource: Send + Sync {
     fn read(&self) -> KeyResult;
 }
 
+/// Who sees whether the keys of routes have changed where they stand.
+pub trait KeyWatch: Send + Sync {
+    /// Looks at it, and replaces them where they have.
+    fn look(&self);
+}
+
 /// The key of a route that changes.
 pub struct ChangingKey {
     source: Arc<dyn KeySource>,

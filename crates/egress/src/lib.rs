@@ -49,7 +49,7 @@ mod upstream;
 mod usage;
 
 pub use git::{BadGitRoute, GitRoute};
-pub use key::{ChangingKey, KeyResult, KeySource};
+pub use key::{ChangingKey, KeyResult, KeySource, KeyWatch};
 pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
@@ -74,7 +74,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
@@ -103,6 +103,7 @@ struct Core {
     places: RequestPermits,
     lookup: Arc<dyn Lookup>,
     network: Arc<Network>,
+    watch: OnceLock<Arc<dyn KeyWatch>>,
     credentials: Mutex<HashMap<Digested, Weak<CredentialState>>>,
     upstreams: Arc<upstream::SharedUpstreams>,
     times: Times,
@@ -182,6 +183,7 @@ impl Egress {
             places: RequestPermits::new(bounds.own_requests, bounds.requests),
             lookup,
             network: network.clone(),
+            watch: OnceLock::new(),
             credentials: Mutex::default(),
             upstreams: Arc::new(upstream::SharedUpstreams::new(network)),
             times,
@@ -190,6 +192,11 @@ impl Egress {
             _ends: end.clone().drop_guard(),
             end,
         }))
+    }
+
+    /// Has this look at the keys of models before they are sent; once.
+    pub fn watch_keys(&self, watch: Arc<dyn KeyWatch>) {
+        let _ = self.0.watch.set(watch);
     }
 
     /// Listens on a free port of 127.0.0.1 for all sessions that use the network of the host; returns the port.

@@ -1,5 +1,6 @@
 //! A request to a model: the session's token comes in, the operator's key goes out.
 
+use super::KeyWatch;
 use super::provider::Slot;
 use super::refusal_of_model::ModelRefusal;
 use super::route::ModelRoute;
@@ -46,15 +47,18 @@ fn bearer(text: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(key)
 }
 
-/// Sends a request on; `path` is what follows the route's name, `slot` is where the token stood.
+/// Sends a request on; `path` is what follows the route's name, `slot` is where the token stood. The key is looked at
+/// by `watch` before, and where the model refuses it.
 pub(super) async fn forward(
     upstream: &Upstream,
+    watch: Option<&dyn KeyWatch>,
     route: &ModelRoute,
-    path: &str,
-    slot: Slot,
+    (path, slot): (&str, Slot),
     request: Request<Incoming>,
     counted: &Arc<Mutex<Counted>>,
 ) -> ProxyResponse {
+    look(watch);
+    let secrets = route.secrets();
     let (parts, body) = request.into_parts();
     if !METHODS.contains(&parts.method) {
         let message = "this method is not sent to a model";
@@ -65,9 +69,8 @@ pub(super) async fn forward(
         let message = "no other protocol is spoken on this route; use HTTP";
         return json_error(StatusCode::UPGRADE_REQUIRED, message);
     }
-    let query = parts.uri.query().map(without_keys);
-    let query = query.as_deref().filter(|query| !query.is_empty());
-    let Some(url) = below(&route.upstream, path, query) else {
+    let query = parts.uri.query().map(without_keys).filter(|query| !query.is_empty());
+    let Some(url) = below(&secrets.upstream, path, query.as_deref()) else {
         let message = "this path leads out of the route";
         return json_error(StatusCode::FORBIDDEN, message);
     };
@@ -91,13 +94,18 @@ pub(super) async fn forward(
             }
         },
     };
-    route.sign(&mut headers, slot, key.as_deref());
+    route.sign(&secrets, &mut headers, slot, key.as_deref());
     match upstream.send(url, parts.method, headers, body).await {
         Ok(answer) => {
-            if answer.status() == StatusCode::UNAUTHORIZED
-                && let (Some(changing), Some(key)) = (&route.changing, &key)
-                && changing.renew(key).await
-            {
+            let is_refused = answer.status() == StatusCode::UNAUTHORIZED;
+            if is_refused {
+                look(watch);
+            }
+            let is_renewed = match (&route.changing, &key) {
+                (Some(changing), Some(key)) => is_refused && changing.renew(key).await,
+                _ => is_refused && !Arc::ptr_eq(&secrets, &route.secrets()),
+            };
+            if is_renewed {
                 // What was asked has passed and is not here any more, so its client asks again.
                 let message = "the key of the model's server was renewed; ask again";
                 let mut answer = json_error(StatusCode::SERVICE_UNAVAILABLE, message);
@@ -115,6 +123,12 @@ pub(super) async fn forward(
             let answer = json_error(StatusCode::BAD_GATEWAY, &message);
             if why.is_lasting { no_retry(answer) } else { answer }
         }
+    }
+}
+
+fn look(watch: Option<&dyn KeyWatch>) {
+    if let Some(watch) = watch {
+        watch.look();
     }
 }
 

@@ -4,7 +4,7 @@
 //! shortened, an IPv4 address inside an IPv6 one) is refused rather than translated: two programs that
 //! read it differently would be a way past the rules.
 
-use super::route::Route;
+use super::route::{ModelRoute, Route};
 use super::tools::Tool;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -87,6 +87,28 @@ impl Policy {
     /// Whether there is a route to a model.
     pub fn has_model_route(&self) -> bool {
         self.routes.iter().any(|route| matches!(route, Route::Model(_)))
+    }
+
+    /// Takes the keys and addresses of models from a policy that was made of a newer environment, where processes
+    /// that run by this one can go on: nothing else differs, and they have the same stand-ins. False where not.
+    pub fn replace_keys(&self, newer: &Self) -> bool {
+        let (own, others) = (self.models(), newer.models());
+        let is_like = own.len() == others.len()
+            && own.iter().zip(&others).all(|(own, other)| own.is_like(other))
+            && self.allow == newer.allow
+            && self.tool == newer.tool;
+        if is_like {
+            own.iter().zip(&others).for_each(|(own, other)| own.replace_secrets(other));
+        }
+        is_like
+    }
+
+    fn models(&self) -> Vec<&ModelRoute> {
+        let models = self.routes.iter().filter_map(|route| match route {
+            Route::Model(model) => Some(model),
+            Route::Git(_) => None,
+        });
+        models.collect()
     }
 
     /// Whether a rule permits it.

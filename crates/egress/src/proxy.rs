@@ -143,7 +143,9 @@ impl Connection {
                 return Err(Box::new(json_error(StatusCode::NOT_FOUND, message)));
             };
             let (upstream, counted) = (&live.upstream, &live.counted);
-            return Ok(model::forward(upstream, route, rest, slot, request, counted).await);
+            let watch = self.core.watch.get().map(|watch| &**watch);
+            let way = (rest, slot);
+            return Ok(model::forward(upstream, watch, route, way, request, counted).await);
         }
         if let Some((host, rest)) = under(&path, "/git/") {
             let live = self.git_user(request.headers())?;

@@ -8,9 +8,11 @@ use super::key::ChangingKey;
 use super::provider::{PROVIDERS, Provider, ProviderKind, Slot, secret, unwrapped};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
+use parking_lot::RwLock;
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Lines of headers that Claude Code adds to its requests; they may be secrets.
 const CUSTOM_HEADERS: &str = "ANTHROPIC_CUSTOM_HEADERS";
@@ -35,12 +37,17 @@ pub enum Route {
 /// A way to a provider of models. It holds secrets and shows none.
 pub struct ModelRoute {
     kind: ProviderKind,
+    secrets: RwLock<Arc<Secrets>>,
+    /// The key that is sent instead of them, where a command prints it.
+    pub(super) changing: Option<ChangingKey>,
+}
+
+/// What the operator's environment says of a provider; replaced as a whole where that changes.
+pub(super) struct Secrets {
     /// Where requests go.
     pub(super) upstream: Url,
     /// The real keys, by the variables that they came from.
     keys: Vec<(&'static str, Slot, HeaderValue)>,
-    /// The key that is sent instead of them, where it changes.
-    pub(super) changing: Option<ChangingKey>,
     /// Further headers that the operator wants to be sent.
     custom: HeaderMap,
 }
@@ -159,13 +166,34 @@ impl ModelRoute {
         let Some((variable, base)) = base.or(provider.default.map(|own| ("", own))) else {
             return Ok(None);
         };
-        Ok(Some(Self {
-            kind: provider.kind,
+        let secrets = Secrets {
             upstream: base_url(base).map_err(|what| BadVariable { variable, what })?,
             keys,
-            changing: None,
             custom: custom.unwrap_or_default(),
+        };
+        Ok(Some(Self {
+            kind: provider.kind,
+            secrets: RwLock::new(Arc::new(secrets)),
+            changing: None,
         }))
+    }
+
+    /// The keys and the address as they are now.
+    pub(super) fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.read().clone()
+    }
+
+    /// Whether a process that knows the one route can use the other: it has the same stand-ins in its environment.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let variables = |route: &Self| -> Vec<_> {
+            route.secrets().keys.iter().map(|(variable, _, _)| *variable).collect()
+        };
+        self.kind == other.kind && variables(self) == variables(other)
+    }
+
+    /// Takes the keys and the address of a route that was made of a newer environment.
+    pub(super) fn replace_secrets(&self, newer: &Self) {
+        *self.secrets.write() = newer.secrets();
     }
 
     pub(super) fn provider(&self) -> &'static Provider {
@@ -180,7 +208,7 @@ impl ModelRoute {
         let base = provider.base.map(|variable| (variable.to_owned(), address.to_owned()));
         let mut variables: Vec<_> = base.into_iter().collect();
         let named = |(variable, _, _): &(&'static str, Slot, HeaderValue)| *variable;
-        let mut keys: Vec<_> = self.keys.iter().map(named).collect();
+        let mut keys: Vec<_> = self.secrets().keys.iter().map(named).collect();
         if keys.is_empty() {
             // Nothing is sent without a key, so there is one also where the upstream wants none.
             keys.extend(provider.keys.iter().take(1).map(|(variable, _)| *variable));
@@ -190,9 +218,15 @@ impl ModelRoute {
     }
 
     /// Puts in what stood outside: the key that changes, else the one for where the token stood, else the first one.
-    pub(super) fn sign(&self, headers: &mut HeaderMap, slot: Slot, changing: Option<&str>) {
-        let mut keys = self.keys.iter();
-        let key = keys.find(|(_, own, _)| *own == slot).or(self.keys.first());
+    pub(super) fn sign(
+        &self,
+        secrets: &Secrets,
+        headers: &mut HeaderMap,
+        slot: Slot,
+        changing: Option<&str>,
+    ) {
+        let mut keys = secrets.keys.iter();
+        let key = keys.find(|(_, own, _)| *own == slot).or(secrets.keys.first());
         if let Some(key) = changing {
             // What a command prints is sent in both places to Anthropic, as the CLI does with its own helper.
             let slots: &[Slot] = match self.provider() {
@@ -204,7 +238,7 @@ impl ModelRoute {
             headers.extend(values);
         } else if let Some((_, own, value)) = key {
             // A provider that takes its one key in several places gets it where its client put it.
-            let (name, value) = match (self.keys.len(), own) {
+            let (name, value) = match (secrets.keys.len(), own) {
                 (1, Slot::Bearer) if self.provider().any_slot && slot != Slot::Bearer => {
                     (slot.name(), unwrapped(value))
                 }
@@ -212,7 +246,7 @@ impl ModelRoute {
             };
             headers.insert(name, value);
         }
-        for (name, value) in &self.custom {
+        for (name, value) in &secrets.custom {
             // Switches of features add up; everything else is the operator's word alone.
             if name == "anthropic-beta"
                 && let Some(inside) = headers.get(name).and_then(|inside| inside.to_str().ok())
@@ -264,10 +298,11 @@ pub(super) fn base_url(text: &str) -> Result<Url, &'static str> {
 
 impl fmt::Debug for ModelRoute {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: Vec<_> = self.keys.iter().map(|(variable, _, _)| variable).collect();
+        let secrets = self.secrets();
+        let keys: Vec<_> = secrets.keys.iter().map(|(variable, _, _)| variable).collect();
         out.debug_struct("ModelRoute")
             .field("kind", &self.kind)
-            .field("upstream", &self.upstream.host_str())
+            .field("upstream", &secrets.upstream.host_str())
             .field("keys", &keys)
             .finish_non_exhaustive()
     }
@@ -332,7 +367,10 @@ mod tests {
         let mut routes = take_keys(&mut env, &[ProviderKind::Foundry]).unwrap();
         assert!(env.is_empty());
         let Route::Model(route) = routes.remove(0) else { unreachable!() };
-        assert_eq!(route.upstream.as_str(), "https://team.services.ai.azure.com/anthropic");
+        assert_eq!(
+            route.secrets().upstream.as_str(),
+            "https://team.services.ai.azure.com/anthropic"
+        );
         let mut signs_in =
             BTreeMap::from([resource].map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert!(take_keys(&mut signs_in, &[ProviderKind::Foundry]).unwrap().is_empty());
@@ -363,7 +401,7 @@ mod tests {
         let variables = route.variables("A", "TOKEN");
         assert_eq!(variables[1], ("OPENAI_API_KEY".to_owned(), "TOKEN".to_owned()));
         let mut headers = HeaderMap::new();
-        route.sign(&mut headers, Slot::Bearer, None);
+        route.sign(&route.secrets(), &mut headers, Slot::Bearer, None);
         assert!(headers.is_empty());
     }
 
@@ -374,16 +412,16 @@ mod tests {
             ProviderKind::Anthropic,
         );
         let mut headers = HeaderMap::new();
-        route.sign(&mut headers, Slot::ApiKey, None);
+        route.sign(&route.secrets(), &mut headers, Slot::ApiKey, None);
         assert_eq!(headers["x-api-key"], "key");
         assert_eq!(headers.len(), 1);
         let mut headers = HeaderMap::new();
-        route.sign(&mut headers, Slot::Bearer, None);
+        route.sign(&route.secrets(), &mut headers, Slot::Bearer, None);
         assert_eq!(headers["authorization"], "Bearer bearer");
         assert_eq!(headers.len(), 1);
         let route = one(&[("OPENCODE_API_KEY", "zen")], ProviderKind::OpenCode);
         let mut headers = HeaderMap::new();
-        route.sign(&mut headers, Slot::ApiKey, None);
+        route.sign(&route.secrets(), &mut headers, Slot::ApiKey, None);
         assert_eq!(headers["x-api-key"], "zen");
         assert_eq!(headers.len(), 1);
     }
@@ -395,7 +433,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-team", HeaderValue::from_static("forged"));
         headers.insert("anthropic-beta", HeaderValue::from_static("one"));
-        route.sign(&mut headers, Slot::ApiKey, None);
+        route.sign(&route.secrets(), &mut headers, Slot::ApiKey, None);
         assert_eq!(headers["x-team"], "secret");
         assert_eq!(headers["anthropic-beta"], "one,two");
     }

@@ -311,28 +311,29 @@ impl Isolation {
         json!([self.findings().json(self.backend())])
     }
 
-    /// What is in force, in a sentence for the start.
-    pub fn told(&self) -> String {
+    /// What the sandbox is worth, in a sentence for the start.
+    pub fn describe_worth(&self) -> String {
         if !self.is_sandboxed() {
-            return "no sandbox around agents (`isolation.backend: none`): they can read and change all that this user \
-                    can, and reach any network"
+            return "sandbox: none (`isolation.backend: none`): agents can read and change all that this user can, and \
+                    reach any network"
                 .to_owned();
         }
-        let in_force: Vec<&str> = self.findings().in_force().map(Guarantee::as_str).collect();
-        let not: Vec<&str> = Guarantee::ALL
-            .into_iter()
-            .filter(|one| !self.findings().holds(*one))
-            .map(Guarantee::as_str)
-            .collect();
-        let mut told = format!(
-            "sandbox: {}; verified by attacks: {}",
-            self.backend().as_str(),
-            in_force.join(", ")
-        );
-        if !not.is_empty() {
-            told.push_str(&format!("; not promised: {}", not.join(", ")));
+        let count = self.findings().in_force().count();
+        format!("sandbox: {}, {count} guarantees verified", self.backend().as_str())
+    }
+
+    /// The guarantees that are in force, and those that are not, for `doctor`.
+    pub fn list_guarantees(&self) -> String {
+        let names = |held: bool| {
+            let all = Guarantee::ALL.into_iter();
+            let names =
+                all.filter(|one| self.findings().holds(*one) == held).map(Guarantee::as_str);
+            names.collect::<Vec<_>>().join(", ")
+        };
+        match names(false) {
+            missing if missing.is_empty() => names(true),
+            missing => format!("{}; not promised: {missing}", names(true)),
         }
-        told
     }
 
     /// What is in force, for a task's metadata, `/ready` and the card. Sessions that share a folder see each

@@ -9,7 +9,7 @@ mod worktree;
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
-pub use worktree::describe_missing_grants;
+pub use worktree::{describe_missing_grants, find_projects};
 
 use crate::disk::{self, off_worker};
 use crate::process::tree::Tree;
@@ -53,8 +53,10 @@ pub struct WorkspaceSettings {
     pub root: PathBuf,
     /// The folder above their HOMEs.
     pub homes: PathBuf,
-    /// The files that a new HOME begins with.
-    pub seed: Option<HomeSeed>,
+    /// The folder whose files a new HOME begins with.
+    pub defaults: Option<HomeDefaults>,
+    /// Files of a new HOME by their names, where `defaults` does not have them.
+    pub seed: &'static [(&'static str, &'static str)],
     /// The script that sets a new session up.
     pub script: Option<PathBuf>,
     /// How long it may take.
@@ -67,7 +69,7 @@ pub struct WorkspaceSettings {
 
 /// The files that a new HOME begins with.
 #[derive(Debug, Clone)]
-pub struct HomeSeed {
+pub struct HomeDefaults {
     /// The folder that holds them.
     pub folder: PathBuf,
     /// Where they are put: a folder below HOME, or nothing for HOME itself.
@@ -95,7 +97,8 @@ impl WorkspaceSettings {
             is_shared: false,
             root: root.join("workspace"),
             homes: root.join("state/sessions"),
-            seed: None,
+            defaults: None,
+            seed: &[],
             script: None,
             patience: Duration::from_secs(60),
             copy: CopyLimits { entries: 1000, size: 1 << 20, depth: 128 },
@@ -137,9 +140,9 @@ impl Workspaces {
     }
 
     /// New HOMEs begin with these files. To be said before anything else shares this value.
-    pub fn set_seed(&mut self, seed: HomeSeed) {
+    pub fn set_defaults(&mut self, defaults: HomeDefaults) {
         let shared = Arc::get_mut(&mut self.0).expect("nothing shares it yet");
-        shared.settings.seed = Some(seed);
+        shared.settings.defaults = Some(defaults);
     }
 
     /// Makes the folders and checks them for writing. What is above sessions is for the server's user alone:
@@ -203,7 +206,7 @@ impl Workspaces {
     ///
     /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
     pub async fn folder(&self, session: &str) -> Result<Folder, Error> {
-        if self.0.settings.seed.is_none()
+        if self.0.settings.defaults.is_none()
             && let Ok(made) = disk::at_once(|| self.make_folder(session))
         {
             return made;
@@ -221,26 +224,34 @@ impl Workspaces {
     fn make_folder(&self, session: &str) -> Result<Folder, Error> {
         let workspace = self.shown(session);
         let home = self.0.settings.homes.join(session);
-        let has_new_home = match &self.0.settings.seed {
-            Some(seed) if !home.is_dir() => {
-                self.make_home(session, seed)?;
+        let has_new_home = match &self.0.settings.defaults {
+            Some(defaults) if !home.is_dir() => {
+                self.make_home(session, defaults)?;
                 true
             }
             Some(_) | None => make(&home, "state_dir")?,
         };
+        if has_new_home {
+            // No agent has been here yet, so no name leads elsewhere.
+            for (name, text) in self.0.settings.seed {
+                folder::write_new(&home.join(name), text)?;
+            }
+        }
         let has_new_workspace = make(&workspace, "workspace.path")?;
         let is_shared = self.0.settings.is_shared;
-        Ok(Folder { workspace, home, is_new: has_new_home || has_new_workspace, is_shared })
+        let is_all_new = has_new_home && has_new_workspace && self.0.settings.defaults.is_none();
+        let is_new = has_new_home || has_new_workspace;
+        Ok(Folder { workspace, home, is_new, is_all_new, is_shared })
     }
 
-    /// A HOME with its seed in it; it has its name when it is whole.
-    fn make_home(&self, session: &str, seed: &HomeSeed) -> Result<(), Error> {
+    /// A HOME with its defaults in it; it has its name when it is whole.
+    fn make_home(&self, session: &str, defaults: &HomeDefaults) -> Result<(), Error> {
         let (home, key) = (self.0.settings.homes.join(session), "state_dir");
         let unfinished = self.0.settings.homes.join(format!("{UNFINISHED}{session}"));
         let failed = |source| Error { path: home.display().to_string(), key, source };
         let deadline = Deadline::at_stop(CancellationToken::new());
         tree::remove(&unfinished, &deadline).map_err(failed)?;
-        let target = unfinished.join(seed.below);
+        let target = unfinished.join(defaults.below);
         make(&target, key)?;
         let copying = Copying {
             allowance: Allowance::new(self.0.settings.copy),
@@ -249,9 +260,13 @@ impl Workspaces {
             deadline,
         };
         let open = |path: &Path| Ok(std::fs::File::open(path)?.into());
-        let copied = open(&seed.folder).and_then(|from| copying.run(from, open(&target)?)).map_err(
-            |source| Error { path: seed.folder.display().to_string(), key: seed.key, source },
-        );
+        let copied = open(&defaults.folder)
+            .and_then(|from| copying.run(from, open(&target)?))
+            .map_err(|source| Error {
+                path: defaults.folder.display().to_string(),
+                key: defaults.key,
+                source,
+            });
         let made = copied.and_then(|()| std::fs::rename(&unfinished, &home).map_err(failed));
         if made.is_err() {
             let _ = remove_folder(&unfinished);

@@ -4,7 +4,8 @@ use super::PATIENCE;
 use crate::agent::KnownInventory;
 use crate::cli::healthcheck::answered;
 use crate::client::failure::Failure;
-use crate::client::local::{address, configured};
+use crate::client::local::listener::find_owner;
+use crate::client::local::{address, configured, running};
 use crate::client::report::Report;
 use crate::config::Config;
 use pilothouse_sandbox::process::{Ended, Launcher, Process};
@@ -131,13 +132,21 @@ pub(super) async fn port(config: &Config, report: &mut Report) -> Result<(), Fai
             .and_then(|told| told.get("version")?.as_str().map(ToOwned::to_owned)),
         Ok(_) | Err(_) => None,
     };
+    let is_of_folder = running(config).as_deref() == Some(&*url);
+    let owner = find_owner(config.server.port).map(|user| format!(" of user {user}"));
+    let owner = owner.unwrap_or_default();
+    let fix = "stop it, or choose another port with --port";
     match version {
-        Some(version) => report.good("port", format!("pilothouse {version} answers at {url}")),
-        None => report.bad(
+        Some(version) if is_of_folder => report.good(
             "port",
-            format!("another program listens at {url}"),
-            "stop it, or choose another port with --port",
+            format!("the server of this state folder, pilothouse {version}, answers at {url}"),
         ),
+        Some(version) => report.bad(
+            "port",
+            format!("pilothouse {version}{owner}, with another state folder, answers at {url}"),
+            fix,
+        ),
+        None => report.bad("port", format!("another program{owner} listens at {url}"), fix),
     }
     Ok(())
 }

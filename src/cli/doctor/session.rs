@@ -6,15 +6,15 @@
 //! made, its script runs, the process starts in its sandbox, MCP servers are waited for, and the CLI says what it has
 //! loaded. So what is shown is what a caller would see.
 
+use super::trial::TrialServer;
 use crate::agent::Agent;
-use crate::app::App;
 use crate::client::failure::{Failure, causes};
 use crate::client::report::Report;
-use crate::config::{Age, Config, DriverKind, Loaded, SkillsSource, WorkspaceMode};
+use crate::config::{Age, Config, DriverKind, Loaded, SkillsSource};
 use pilothouse_a2a::client::Client;
 use pilothouse_a2a::operation::SendMessageRequest;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// A command that Claude Code runs without a model.
@@ -23,88 +23,55 @@ const COMMAND: &str = "cost";
 /// How long a session may take beyond its script and its servers.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder for the state of the server, which is removed with this.
-struct StateFolder(PathBuf);
-
-impl Drop for StateFolder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Tries one session of each agent that can be tried without its model.
 pub(super) async fn try_sessions(
     loaded: &Loaded,
     cwd: &Path,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let token = uuid::Uuid::new_v4().to_string();
-    let name = format!("doctor-{}", std::process::id());
-    let state = StateFolder(loaded.config.state_dir.join(name));
-    let mut loaded = loaded.clone();
-    // Its folders are gone with it, so there is nothing to remember of them.
-    loaded.record = None;
-    isolate(&mut loaded.config, &state.0, &token);
-    let app = match App::build(loaded, cwd).await {
-        Ok(app) => app,
+    let server = match TrialServer::start(loaded, cwd, adjust).await {
+        Ok(server) => server,
         Err(error) => {
             report.bad_text("session", &causes(Some(&error)), "a server would not start either");
             return Ok(());
         }
     };
-    let url = format!("http://{}", app.address);
-    let agents: Vec<_> = app.agents().iter().cloned().collect();
-    let running = app.spawn();
-    for agent in agents {
+    for agent in &server.agents {
         if agent.config.driver != DriverKind::Claude {
             let words = "is not tried: without its model its CLI opens no session";
             report.note("session", format!("`{}` {words}", agent.key));
             continue;
         }
-        if let Err(error) = try_session(&agent, &url, &token, report).await {
+        if let Err(error) = try_session(agent, &server, report).await {
             report.bad_text("session", &format!("`{}`: {}", agent.key, causes(Some(&error))), "");
         }
     }
-    running.shut_down().await;
+    server.stop().await;
     Ok(())
 }
 
-/// Another address, another state, nothing that lasts.
-fn isolate(config: &mut Config, state: &Path, token: &str) {
-    "127.0.0.1".clone_into(&mut config.server.host);
-    config.server.port = 0;
-    config.server.public_url = None;
-    config.auth.token = Some(token.to_owned());
-    config.auth.required = true;
-    state.clone_into(&mut config.state_dir);
-    config.store.path = "memory".into();
-    "off".clone_into(&mut config.audit);
-    config.log.console = false;
-    config.log.path = None;
+/// One command of the CLI's own may be run, and not for long.
+fn adjust(config: &mut Config) {
     let turn = config.timeouts.init.get() + config.timeouts.mcp.get() + PATIENCE;
     config.timeouts.turn = Age::from_secs(turn.as_secs()).unwrap_or(config.timeouts.turn);
-    if config.workspace.mode == WorkspaceMode::Session {
-        config.workspace.path = state.join("workspace");
-    }
     for agent in config.agents.values_mut() {
-        agent.warm = 0;
         agent.skills_source = SkillsSource::Files;
         agent.commands = vec![COMMAND.to_owned()];
-        if agent.workspace.mode == Some(WorkspaceMode::Session) {
-            agent.workspace.path = agent.workspace.path.as_ref().map(|_| state.join("workspace"));
-        }
     }
 }
 
 /// One turn, and what its events say of the set-up.
 async fn try_session(
     agent: &Agent,
-    url: &str,
-    token: &str,
+    server: &TrialServer,
     report: &mut Report,
 ) -> Result<(), pilothouse_a2a::client::ClientError> {
     let key = &agent.key;
-    let client = Client::new(&format!("{url}/agents/{key}/"), Some(token.to_owned()))?;
+    let url = match *agent.key == *server.agents[0].key {
+        true => server.url.clone(),
+        false => format!("{}agents/{key}/", server.url),
+    };
+    let client = Client::new(&url, server.token.clone())?;
     let message = json!({"message": {
         "messageId": uuid::Uuid::new_v4().to_string(), "role": "ROLE_USER",
         "parts": [{"data": {"command": COMMAND}}],

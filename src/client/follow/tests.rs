@@ -76,7 +76,7 @@ fn another_answer_than_what_streamed_is_told_apart() {
         answer("*done*", false, true),
         status(TaskState::Completed, None),
     ];
-    assert_eq!(shown(PLAIN, false, &events).0, "draft\n\n── the answer ──\n\n*done*\n");
+    assert_eq!(shown(PLAIN, false, &events).0, "draft\n\n── the answer ──\n\ndone\n");
 }
 
 #[test]
@@ -102,6 +102,9 @@ fn a_task_that_comes_again_after_a_break_repeats_nothing() {
 fn markdown_is_rendered_on_a_terminal_that_has_styles() {
     let events = [begin(), answer("a **b** c", false, true), status(TaskState::Completed, None)];
     assert_eq!(shown(STYLED, false, &events).0, "a \u{1b}[1mb\u{1b}[0m c\n");
+    // Without styles the layout stays, and a pipe gets the text as it is.
+    assert_eq!(shown(PLAIN, false, &events).0, "a b c\n");
+    assert_eq!(shown(PIPE, false, &events).0, "a **b** c\n");
 }
 
 #[test]

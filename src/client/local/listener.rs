@@ -20,6 +20,13 @@ pub(super) fn is_ours(port: u16) -> bool {
     owned(&read("/proc/net/tcp"), &read("/proc/net/tcp6"), port, ours)
 }
 
+/// The user that listens on a port.
+pub(crate) fn find_owner(port: u16) -> Option<u32> {
+    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
+    let text = read("/proc/net/tcp") + &read("/proc/net/tcp6");
+    text.lines().filter_map(listener).find(|(_, found, _)| *found == port).map(|(.., user)| user)
+}
+
 /// Whether this process holds the lock of a file. The kernel lists every lock with its process and the number of the file
 /// (`/proc/locks`, proc(5)); to try the lock would be in the way of a server that starts now.
 pub(super) fn holds_lock(pid: i32, file: &Path) -> bool {

@@ -2,6 +2,7 @@
 
 use super::ask::{Ask, Decision};
 use super::print_json;
+use crate::client::complete;
 use crate::client::failure::Failure;
 use crate::client::list::{ListArgs, read_list};
 use crate::client::local::Server;
@@ -35,6 +36,7 @@ pub(crate) struct ReplyArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ApproveArgs {
     /// The ask, its task or its context: an id, the beginning or the end of one, or `last`; none for the only open ask
+    #[arg(add = complete::asks())]
     id: Option<String>,
     /// Allow this tool for the rest of the session
     #[arg(long)]
@@ -50,7 +52,7 @@ pub(crate) struct ApproveArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DenyArgs {
     /// The ask (as for `approve`; none for the only open one), and why: the agent is told. A single text with spaces is the reason
-    #[arg(value_names = ["ID", "REASON"], num_args = 0..=2)]
+    #[arg(value_names = ["ID", "REASON"], num_args = 0..=2, add = complete::asks())]
     words: Vec<String>,
     #[command(flatten)]
     reply: ReplyArgs,
@@ -61,7 +63,7 @@ pub(crate) struct DenyArgs {
 pub(crate) struct AnswerArgs {
     /// The ask (as for `approve`), and the answer: one of the options, or free text; several where it asks several questions. A
     /// single text answers the only open ask
-    #[arg(value_name = "ID] [TEXT", num_args = 1.., required = true)]
+    #[arg(value_name = "ID] [TEXT", num_args = 1.., required = true, add = complete::asks())]
     words: Vec<String>,
     #[command(flatten)]
     reply: ReplyArgs,

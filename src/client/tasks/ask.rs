@@ -12,7 +12,7 @@ mod input;
 
 use super::super::names::shorten;
 use super::super::outcome::words;
-use super::super::terminal::{clean_line, cut};
+use super::super::terminal::{BAD, GOOD, Screen, clean_line, cut, styled};
 use bar::{barred, visible};
 use pilothouse_a2a::message::PartContent;
 use pilothouse_a2a::task::{Task, TaskState};
@@ -130,12 +130,12 @@ impl Ask {
     }
 
     /// Whether it asks for a tool to be run.
-    pub(super) fn is_permission(&self) -> bool {
+    pub(in crate::client) fn is_permission(&self) -> bool {
         matches!(self.kind, AskDetails::Permission { .. })
     }
 
     /// Whether this decision is one of those that the server takes.
-    pub(super) fn offers(&self, id: &str) -> bool {
+    pub(in crate::client) fn offers(&self, id: &str) -> bool {
         self.choices.is_empty() || self.choice(id).is_some()
     }
 
@@ -156,7 +156,7 @@ impl Ask {
     }
 
     /// What is asked, behind a bar; `said` are the words of the status, where the data does not have the question.
-    fn render(&self, said: Option<String>, columns: Option<usize>) -> String {
+    pub(in crate::client) fn render(&self, said: Option<String>, columns: Option<usize>) -> String {
         match &self.kind {
             AskDetails::Permission { tool, title, input } => {
                 let mut text = format!("{} asks to be used:\n", clean_line(&visible(tool)));
@@ -394,6 +394,20 @@ pub(in crate::client) fn render_question(task: &Task, columns: Option<usize>) ->
         }
         None => None,
     }
+}
+
+/// The same for a screen: what a change takes away is red and what it brings is green, where styles are shown.
+pub(in crate::client) fn render_question_on(task: &Task, screen: &Screen) -> Option<String> {
+    let text = render_question(task, screen.width)?;
+    if !(screen.styled && Ask::of(task).is_some_and(|ask| ask.is_permission())) {
+        return Some(text);
+    }
+    let color = |line: &str| {
+        let styles = [("│ + ", GOOD), ("│ - ", BAD)];
+        let found = styles.into_iter().find(|(mark, _)| line.starts_with(mark));
+        found.map_or_else(|| line.to_owned(), |(_, style)| styled(line, style, true))
+    };
+    Some(text.lines().map(|line| color(line) + "\n").collect())
 }
 
 impl Question {

@@ -126,6 +126,8 @@ fn the_cards_host_and_port_make_the_public_address() {
 #[test]
 fn colour_follows_the_two_variables_that_everyone_knows() {
     assert_eq!(with([("NO_COLOR", "1")]).config.log.color, Color::Never);
+    // It is a usual name, and no older one.
+    assert_eq!(with([("NO_COLOR", "1")]).notes, [""; 0]);
     assert_eq!(with([("NO_COLOR", "1"), ("FORCE_COLOR", "1")]).config.log.color, Color::Always);
     assert_eq!(with([("FORCE_COLOR", "0")]).config.log.color, Color::Never);
 }

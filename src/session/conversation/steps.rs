@@ -112,14 +112,7 @@ impl Conversation<'_> {
 
     pub(super) fn keep_stderr(&mut self, read: Option<Chunk>) {
         if let Some(log) = &self.agent.stderr_log {
-            let waiting = &mut self.running.stderr_line;
-            match &read {
-                Some(chunk) => {
-                    waiting.extend_from_slice(chunk);
-                    log.hear(&self.agent.key, waiting);
-                }
-                None => log.log(&self.agent.key, waiting),
-            }
+            self.stderr.hear(log, read.as_deref(), &self.agent.key);
         }
         self.running.keep_stderr(read, self.deps.config.limits.stderr.as_usize());
     }
@@ -185,7 +178,9 @@ impl Conversation<'_> {
             Step::Conversation(id) => self.row.conversation = Some(id),
             Step::Write(bytes) => self.running.write(bytes),
             Step::CloseInput => self.running.close_input(),
-            Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
+            Step::Wake(timer, after) => {
+                self.wakes.insert(timer, Instant::now() + after);
+            }
             Step::Limited(limit) => self.limit = Some(limit),
             Step::WithinLimits => self.limit = None,
             Step::End(outcome) => self.ending.outcome = Some(outcome),

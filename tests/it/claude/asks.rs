@@ -101,3 +101,27 @@ fn a_server_that_the_session_script_adds_is_started_without_a_prompt() {
         folder.join("mcp-was-started").exists().then_some(())
     });
 }
+
+#[test]
+fn what_a_shared_project_allows_counts_where_the_operator_trusts_it() {
+    for (trusts, wall) in [(false, "none"), (true, "none"), (true, "bubblewrap")] {
+        let model = Model::start();
+        let builder = match wall {
+            "none" => claude(&model),
+            _ => super::walls::behind(&model, wall),
+        };
+        let settings = builder.cwd().join("project/.claude");
+        std::fs::create_dir_all(&settings).unwrap();
+        let allow = json!({"permissions": {"allow": ["Bash(curl:*)"]}});
+        std::fs::write(settings.join("settings.json"), allow.to_string()).unwrap();
+        let world = builder
+            .config(json!({
+                "workspace": {"mode": "shared", "path": "project"},
+                "agents": {"claude": {"trust_project": trusts}},
+            }))
+            .start();
+        let expected = if trusts { "COMPLETED" } else { "INPUT_REQUIRED" };
+        assert_eq!(state(&world.say(COMMAND)), expected, "{trusts} {wall}");
+        assert_eq!(world.stderr().contains("has not been trusted"), !trusts, "{}", world.stderr());
+    }
+}

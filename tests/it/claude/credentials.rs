@@ -1,9 +1,9 @@
 //! Credentials that change, and those of other services.
 
 use super::walls::behind;
-use super::{claude, with_key};
+use super::{claude, clis, with_key};
 use crate::building::Builder;
-use crate::reading::{answer, state, words};
+use crate::reading::{answer, at_once, message, message_in, state, text_of, words};
 use fake_model::Model;
 use serde_json::json;
 use std::fs;
@@ -73,6 +73,73 @@ fn a_command_that_agents_may_change_is_refused_at_the_start() {
         .fails();
     assert!(failure.stderr.contains("agents.claude.key_command"), "{}", failure.stderr);
     assert!(failure.stderr.contains("agents may change"), "{}", failure.stderr);
+}
+
+#[test]
+fn a_key_that_changes_in_the_environment_file_is_used_without_a_restart() {
+    for wall in ["bubblewrap", "none"] {
+        let model = Model::start();
+        let builder = match wall {
+            "none" => claude(&model),
+            _ => behind(&model, wall),
+        };
+        let env_file = builder.cwd().join(".env");
+        let set = |text: &str| fs::write(&env_file, format!("{text}\n")).unwrap();
+        set("ANTHROPIC_API_KEY=sk-good-0001");
+        let world = builder.config(json!({"env_file": {"override": true}})).start();
+        let last_key = || model.requests().pop().unwrap().key;
+        let say = |text: &str| answer(&world.send(message_in("one", text)));
+        assert_eq!((say("say one").as_str(), last_key().as_str()), ("one", "0001"), "{wall}");
+        let before = clis(&world)[0].pid;
+        set("ANTHROPIC_API_KEY=sk-good-0002");
+        assert_eq!((say("say two").as_str(), last_key().as_str()), ("two", "0002"), "{wall}");
+        // Behind a sandbox the process holds a stand-in for the key, so that it goes on.
+        assert_eq!(clis(&world)[0].pid == before, wall != "none", "{wall}");
+        set("this is no such file");
+        assert_eq!((say("say three").as_str(), last_key().as_str()), ("three", "0002"), "{wall}");
+        let told = world.stderr();
+        assert!(told.contains("has changed and is not used"), "{told}");
+        assert!(!told.contains("sk-good"), "{told}");
+    }
+}
+
+#[test]
+fn a_turn_that_goes_on_uses_the_changed_key_too() {
+    let model = Model::start();
+    let builder = behind(&model, "bubblewrap");
+    let env_file = builder.cwd().join(".env");
+    fs::write(&env_file, "ANTHROPIC_API_KEY=sk-good-0001\n").unwrap();
+    let world = builder.config(json!({"env_file": {"override": true}})).start();
+    let task = world.say("bash: curl -s http://127.0.0.1:9/ || echo hello");
+    assert_eq!(state(&task), "INPUT_REQUIRED", "{task:#}");
+    fs::write(&env_file, "ANTHROPIC_API_KEY=sk-good-0002\n").unwrap();
+    let mut allow = message("allow");
+    allow["message"]["taskId"] = task["id"].clone();
+    let task = world.send(allow);
+    assert_eq!(answer(&task), "done: hello", "{task:#}");
+    assert_eq!(model.requests().pop().unwrap().key, "0002");
+}
+
+#[test]
+fn a_command_for_keys_is_run_once_for_all_who_wait_and_ends_with_all_that_it_started() {
+    let model = Model::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (runs, child) = (folder.path().join("runs"), folder.path().join("child"));
+    // Its child keeps standard output open.
+    let text = format!(
+        "echo run >> {}; sleep 600 & echo $! > {}; echo sk-good-0001",
+        runs.display(),
+        child.display()
+    );
+    let world = with_command(&model, &script(folder.path(), &text)).start();
+    let both = ["one", "two"].map(|context| at_once(message_in(context, "say hello")));
+    let tasks = both.map(|message| text_of(&world.send(message), "id").to_owned());
+    for task in tasks {
+        assert_eq!(answer(&world.await_state(&task, &["COMPLETED"])), "hello");
+    }
+    let pid: u32 = fs::read_to_string(&child).unwrap().trim().parse().unwrap();
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "its child goes on");
+    assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
 }
 
 #[test]

@@ -111,10 +111,13 @@ fn a_form_of_a_server_is_an_ask_whose_answer_is_checked_against_its_schema() {
         assert_eq!(error["code"], -32602, "{error}");
         assert_eq!(error["data"][1]["fieldViolations"][0]["field"], field, "{error}");
     }
-    let task = world.send(reply(&task, json!({"answers": {"account": "a1", "amount": "3"}})));
+    // In plain words, too: `pilothouse answer` sends them so.
+    let mut words = message(r#"{"account": "a1", "amount": "3"}"#);
+    words["message"]["taskId"] = task["id"].clone();
+    let task = world.send(words);
     let told = artifact(&task, "answer").to_string();
     assert_eq!(state(&task), "COMPLETED", "{task:#}");
-    assert!(told.contains("accept") && told.contains("a1"), "{told}");
+    assert!(told.contains("accept") && told.contains("a1") && told.contains("3"), "{told}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn each_picture_of_a_tool_is_an_artifact_beside_its_text() {
 }
 
 #[test]
-fn pictures_above_the_bound_of_a_turn_or_of_an_event_are_left_out_and_say_so() {
+fn pictures_above_the_bound_of_a_turn_are_left_out_and_say_so() {
     let most = 400_000;
     let lines = [files(&[64_000, 64_000]), files(&[most]), result(json!({"result": "done"}))];
     let world = described(&[("files", &writes(&lines))])
@@ -46,11 +46,24 @@ fn pictures_above_the_bound_of_a_turn_or_of_an_event_are_left_out_and_say_so() {
         .collect();
     let [told] = told.as_slice() else { panic!("{told:?}") };
     assert!(told.contains("t1-3.png") && told.contains("`limits.tool_files`"), "{told}");
+}
+
+#[test]
+fn a_picture_above_the_bound_of_an_event_comes_in_numbered_pieces_of_one_artifact() {
+    let size = 1_000_000;
+    let lines = [files(&[size]), result(json!({"result": "done"}))];
     let world = described(&[("files", &writes(&lines))]).start();
-    let (events, _) = play(&world, "files");
-    let told = events
-        .iter()
-        .find(|event| event.data().is_some_and(|data| data["kind"] == "left-out"))
-        .map(crate::http::Event::words);
-    assert!(told.unwrap().contains("`limits.event`"));
+    let (_, task) = play(&world, "files");
+    let parts = artifact(&task, "t1-1.png")["parts"].as_array().unwrap();
+    assert!(parts.len() > 1, "{}", parts.len());
+    for (at, part) in parts.iter().enumerate() {
+        let numbers = json!({"piece": at + 1, "pieces": parts.len(), "bytes": size / 4 * 3});
+        assert_eq!(part["metadata"], numbers);
+        assert_eq!(
+            (&part["mediaType"], &part["filename"]),
+            (&json!("image/png"), &json!("t1-1.png"))
+        );
+    }
+    let whole: String = parts.iter().map(|part| part["raw"].as_str().unwrap()).collect();
+    assert_eq!(whole, "A".repeat(size));
 }

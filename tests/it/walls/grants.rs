@@ -428,3 +428,33 @@ fn agents_commit_in_a_worktree_whose_repository_is_granted_and_change_no_hook_se
     let said = answer(&world.say(&script));
     assert_eq!(said, "second\nfirst\nno hook\nno setting\nno ref\nkept\n", "{}", world.stderr());
 }
+
+#[test]
+fn what_an_installed_cli_brings_beside_it_is_reached_though_its_folder_is_not_on_path() {
+    for wall in WALLS {
+        let builder = wall.shell();
+        let tools = builder.path("tools");
+        fs::create_dir(&tools).unwrap();
+        write_program(&tools.join("runs-it"), "#!/bin/sh\nexec /bin/sh \"$@\"\n");
+        write_program(&tools.join("helps"), "#!/bin/sh\necho helped\n");
+        let said = r#"{"type":"result","is_error":false,"result":"'$(helps)'"}"#;
+        let cli = format!("#!/usr/bin/env runs-it\nwhile read -r line; do echo '{said}'; done\n");
+        write_program(&tools.join("cli"), &cli);
+        let world = builder
+            .config(json!({"timeouts": {"mcp": "1ms"}, "agents": {"fake": {
+                "driver": "claude", "program": tools.join("cli"), "args": [], "skills_source": "files",
+            }}}))
+            .start();
+        assert_eq!(answer(&world.say("hello")), "helped");
+    }
+}
+
+#[test]
+fn the_start_names_the_folder_behind_shims_on_path() {
+    let builder = Wall::Bubblewrap.shell();
+    let shims = builder.path("tools/.pyenv/shims");
+    fs::create_dir_all(&shims).unwrap();
+    let world = builder.env("PATH", &format!("{}:/usr/bin:/bin", shims.display())).start();
+    let grant = format!("`isolation.read`: [{}]", shims.parent().unwrap().display());
+    assert!(world.stderr().contains(&grant), "{}", world.stderr());
+}

@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::wire::{self, AUTH_REQUIRED, Initialized, METHOD_NOT_FOUND, Opened, RpcError};
 use super::{Acp, Agent, SILENCE, failure, prompt};
-use crate::{Event, Outcome, Step};
+use crate::{Event, Outcome, Step, Timer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -218,7 +218,7 @@ impl Acp {
             .into_iter()
             .chain([Step::Conversation(id)])
             .chain(self.report_setup())
-            .chain(self.settling.map(|_| Step::Wake(SILENCE)))
+            .chain(self.settling.map(|_| Step::Wake(Timer::Replay, SILENCE)))
             .collect()
     }
 

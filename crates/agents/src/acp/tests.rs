@@ -265,10 +265,10 @@ fn the_history_of_a_loaded_session_is_dropped_even_when_it_comes_late() {
     let old = json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": "old" } });
     assert_eq!(update(&mut driver, old.clone()), []);
     let steps = answer(&mut driver, json!({}));
-    assert!(steps.contains(&Step::Wake(SILENCE)) && methods(&steps).is_empty());
+    assert!(steps.contains(&Step::Wake(Timer::Replay, SILENCE)) && methods(&steps).is_empty());
     assert_eq!(update(&mut driver, old), []);
-    assert_eq!(driver.woke(), [Step::Wake(SILENCE)]);
-    assert_eq!(methods(&driver.woke()), ["session/prompt"]);
+    assert_eq!(driver.woke(Timer::Replay), [Step::Wake(Timer::Replay, SILENCE)]);
+    assert_eq!(methods(&driver.woke(Timer::Replay)), ["session/prompt"]);
 }
 
 #[test]
@@ -436,8 +436,8 @@ fn a_process_that_dies_in_a_turn_fails_it_with_its_last_words() {
 fn a_program_that_says_nothing_fails_after_a_while() {
     let mut driver = driver(AcpOptions::default());
     let steps = driver.begin(&turn("a"));
-    assert_eq!(steps.last(), Some(&Step::Wake(HANDSHAKE)));
-    let steps = driver.woke();
+    assert_eq!(steps.last(), Some(&Step::Wake(Timer::Handshake, HANDSHAKE)));
+    let steps = driver.woke(Timer::Handshake);
     assert!(failed(&steps).0.contains("did not answer `initialize`"));
     // What it was asked before is still under way.
     assert!(methods(&driver.begin(&turn("b"))).is_empty());

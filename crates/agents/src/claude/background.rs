@@ -24,7 +24,7 @@ use super::wire::Text;
 use super::{Claude, ClaudeOptions, Phase};
 use crate::exit::bounded;
 use crate::reading::Heard;
-use crate::{Event, LONGEST_ID, Outcome, Step, Usage};
+use crate::{Event, LONGEST_ID, Outcome, Step, Timer, Usage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -425,7 +425,7 @@ impl Claude {
             true => background_patience.max(background_grace),
             false => background_grace,
         };
-        if waits { Vec::new() } else { vec![Step::Wake(patience)] }
+        if waits { Vec::new() } else { vec![Step::Wake(Timer::Background, patience)] }
     }
 
     /// The time of what is not waited for without end is over.
@@ -441,7 +441,7 @@ impl Claude {
         }
         held.stops = true;
         let mut steps: Vec<_> = own.iter().map(|id| self.stop_request(id)).collect();
-        steps.push(Step::Wake(self.options.background_patience));
+        steps.push(Step::Wake(Timer::Background, self.options.background_patience));
         steps
     }
 

@@ -8,11 +8,10 @@ use super::wire::{HookLine, Notice};
 use crate::event::Problem;
 use crate::exit::bounded;
 use crate::reading::{Heard, raw};
-use crate::{Event, LONGEST_ID, Outcome, Step};
+use crate::{Event, LONGEST_ID, Outcome, Step, Timer};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::mem;
 use std::time::Duration;
 
 /// How long a hook runs before people are told.
@@ -29,6 +28,8 @@ const WORDS: usize = 2048;
 pub(super) struct Hooks {
     /// Those that run, by their ids.
     running: BTreeMap<String, RunningHook>,
+    /// Whether the timer of hooks is set.
+    is_timed: bool,
     /// The words with which one of them ended the turn.
     stop: Option<String>,
     /// What one of them made of the prompt.
@@ -39,8 +40,18 @@ pub(super) struct Hooks {
 #[derive(Debug)]
 struct RunningHook {
     name: String,
-    /// Whether people were told that it takes long.
-    is_told: bool,
+    age: HookAge,
+}
+
+/// How long a hook has run, as far as people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HookAge {
+    /// It began after the timer was set.
+    New,
+    /// It has run since the timer was set, or longer.
+    Timed,
+    /// It runs for long, and people were told.
+    Told,
 }
 
 /// What a hook made of a prompt.
@@ -94,26 +105,42 @@ impl Hooks {
 impl Claude {
     /// A hook begins.
     pub(super) fn hook_started(&mut self, hook: HookLine<'_>) -> Heard {
-        let hooks = &mut self.turn.hooks.running;
-        if hooks.len() < REMEMBERED && hook.hook_id.len() <= LONGEST_ID {
-            let name = bounded(hook.hook_name.into_owned(), WORDS);
-            hooks.insert(hook.hook_id.into_owned(), RunningHook { name, is_told: false });
+        if self.turn.hooks.running.len() < REMEMBERED && hook.hook_id.len() <= LONGEST_ID {
+            let (id, name) =
+                (hook.hook_id.into_owned(), bounded(hook.hook_name.into_owned(), WORDS));
+            let hook = RunningHook { name, age: HookAge::New };
+            self.turn.hooks.running.insert(id, hook);
         }
-        // While the prompt is held back the time belongs to the servers.
-        Ok(if self.holds_prompt() { Vec::new() } else { vec![Step::Wake(SLOW)] })
+        Ok(self.time_hooks().into_iter().collect())
     }
 
-    /// Hooks have run for long.
+    /// Sets the timer for the hooks that have begun, unless it is set.
+    fn time_hooks(&mut self) -> Option<Step> {
+        let hooks = &mut self.turn.hooks;
+        let new: Vec<_> =
+            hooks.running.values_mut().filter(|hook| hook.age == HookAge::New).collect();
+        if hooks.is_timed || new.is_empty() {
+            return None;
+        }
+        new.into_iter().for_each(|hook| hook.age = HookAge::Timed);
+        hooks.is_timed = true;
+        Some(Step::Wake(Timer::Hooks, SLOW))
+    }
+
+    /// The time of the timer is over: those that have run since are slow.
     pub(super) fn report_slow_hooks(&mut self) -> Vec<Step> {
+        self.turn.hooks.is_timed = false;
         let running = self.turn.hooks.running.values_mut();
-        let slow = running
-            .filter_map(|hook| (!mem::replace(&mut hook.is_told, true)).then(|| hook.name.clone()));
-        slow.map(|name| {
+        let slow = running.filter(|hook| hook.age == HookAge::Timed);
+        let told = slow.map(|hook| {
+            hook.age = HookAge::Told;
+            let name = hook.name.clone();
             let text =
                 format!("the hook {name} has been running for more than {} s", SLOW.as_secs());
             problem(name, "slow", None, text)
-        })
-        .collect()
+        });
+        let steps: Vec<_> = told.collect();
+        steps.into_iter().chain(self.time_hooks()).collect()
     }
 
     /// A hook does not run any longer, whichever turn it belongs to.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 
 /// The versions of Claude Code that this driver is tested with.
-pub const TESTED_VERSIONS: &[&str] = &["2.1.329"];
+pub const TESTED_VERSIONS: &[&str] = &["2.1.332", "2.1.329"];
 
 /// Subagents that are a part of the CLI, which does not mark them.
 const BUILTIN_SUBAGENTS: &[&str] =

@@ -10,7 +10,7 @@
 use super::wire::{ControlResponse, McpServer, ServerStates, Text};
 use super::{Claude, Phase, write};
 use crate::event::Problem;
-use crate::{Event, LONGEST_ID, Outcome, Step};
+use crate::{Event, LONGEST_ID, Outcome, Step, Timer};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,12 +131,7 @@ impl Claude {
         self.servers.held = Some(prompt);
         self.servers.waited = Duration::ZERO;
         self.servers.told.clear();
-        vec![self.ask_servers(), Step::Wake(POLL)]
-    }
-
-    /// Whether the prompt is held back.
-    pub(super) fn holds_prompt(&self) -> bool {
-        self.servers.held.is_some()
+        vec![self.ask_servers(), Step::Wake(Timer::Servers, POLL)]
     }
 
     /// Whether the prompt is still held back; then the turn has not begun for the CLI.
@@ -167,7 +162,7 @@ impl Claude {
             return self.release_prompt();
         }
         let ask = (!self.servers.awaited).then(|| self.ask_servers());
-        ask.into_iter().chain([Step::Wake(POLL)]).collect()
+        ask.into_iter().chain([Step::Wake(Timer::Servers, POLL)]).collect()
     }
 
     /// An answer to one of our questions; nothing where it is another one.
@@ -328,19 +323,19 @@ mod tests {
         assert!(
             matches!(&steps[..], [Step::Ready, Step::Say(Event::Status { text, .. })] if text.ends_with("`a`"))
         );
-        assert_eq!(written(&driver.woke()), ["mcp_status"]);
+        assert_eq!(written(&driver.woke(Timer::Servers)), ["mcp_status"]);
         let there = json!([{ "name": "a", "status": "connected" }, { "name": "b", "status": "failed", "error": "why" }]);
         let steps = driver.line(states(2, there).as_bytes());
         assert_eq!(written(&steps), ["prompt"]);
         assert_eq!(problems(&steps), ["the MCP server `b` could not be connected: why"]);
-        assert_eq!(driver.woke(), []);
+        assert_eq!(driver.woke(Timer::Servers), []);
     }
 
     #[test]
     fn the_prompt_is_given_when_the_time_is_over_also_to_a_cli_that_does_not_answer() {
         let mut driver = driver(&[]);
         driver.begin(&turn());
-        let steps: Vec<Step> = (0..10).flat_map(|_| driver.woke()).collect();
+        let steps: Vec<Step> = (0..10).flat_map(|_| driver.woke(Timer::Servers)).collect();
         assert_eq!(written(&steps), ["prompt"]);
     }
 
@@ -368,7 +363,7 @@ mod tests {
         let mut driver = driver(&[]);
         driver.begin(&turn());
         assert_eq!(driver.interrupt(), [Step::End(Outcome::Canceled)]);
-        assert_eq!(driver.woke(), []);
+        assert_eq!(driver.woke(Timer::Servers), []);
         assert_eq!(driver.line(states(1, json!([])).as_bytes()), [Step::Ready]);
     }
 
@@ -378,7 +373,7 @@ mod tests {
         driver.begin(&turn());
         let steps = driver.exit(&Exit { code: Some(1), ..Exit::default() });
         assert!(matches!(end(&steps), Some(Outcome::Failed { .. })));
-        assert_eq!(driver.woke(), []);
+        assert_eq!(driver.woke(Timer::Servers), []);
     }
 
     #[test]
@@ -436,10 +431,10 @@ mod tests {
         driver.begin(&turn());
         driver.line(ASK.as_bytes());
         assert_eq!(written(&driver.interrupt()), ["interrupt"]);
-        let steps = driver.woke();
+        let steps = driver.woke(Timer::Servers);
         assert_eq!(steps.last(), Some(&Step::End(Outcome::Canceled)));
         assert_eq!(written(&steps).len(), 1, "the ask is declined and nothing else is written");
-        assert_eq!(driver.woke(), []);
+        assert_eq!(driver.woke(Timer::Servers), []);
     }
 
     #[test]
@@ -448,9 +443,12 @@ mod tests {
         driver.begin(&turn());
         driver.line(ASK.as_bytes());
         let polls = driver.options.server_wait.div_duration_f64(POLL).ceil() as usize;
-        assert!((0..2 * polls).all(|_| driver.woke().contains(&Step::Wake(POLL))));
+        assert!(
+            (0..2 * polls)
+                .all(|_| driver.woke(Timer::Servers).contains(&Step::Wake(Timer::Servers, POLL)))
+        );
         driver.answer("a", &Answer::Deny { message: "no".to_owned() });
-        let steps: Vec<Step> = (0..polls).flat_map(|_| driver.woke()).collect();
+        let steps: Vec<Step> = (0..polls).flat_map(|_| driver.woke(Timer::Servers)).collect();
         assert_eq!(written(&steps), ["prompt"]);
     }
 }

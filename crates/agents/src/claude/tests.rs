@@ -532,13 +532,34 @@ fn a_hook_that_takes_long_is_told_once() {
     let mut driver = driver();
     driver.begin(&turn("x"));
     let started = r#"{"type":"system","subtype":"hook_started","hook_id":"h","hook_name":"PostToolUse:Bash"}"#;
-    assert!(matches!(hear(&mut driver, &[started])[..], [Step::Wake(_)]));
-    let steps = driver.woke();
+    assert!(matches!(hear(&mut driver, &[started])[..], [Step::Wake(..)]));
+    let steps = driver.woke(Timer::Hooks);
     assert!(
         matches!(said(&steps)[..], [Event::Problem(problem)] if problem.state == "slow"),
         "{steps:?}"
     );
-    assert_eq!(driver.woke(), []);
+    assert_eq!(driver.woke(Timer::Hooks), []);
+}
+
+#[test]
+fn a_hook_that_began_after_another_one_is_slow_by_its_own_time() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let started = |id: &str| {
+        json!({ "type": "system", "subtype": "hook_started", "hook_id": id, "hook_name": id })
+            .to_string()
+    };
+    assert!(matches!(hear(&mut driver, &[&started("a")])[..], [Step::Wake(Timer::Hooks, _)]));
+    assert_eq!(hear(&mut driver, &[&started("b")]), []);
+    let told = |steps: &[Step]| match said(steps)[..] {
+        [Event::Problem(problem)] => problem.subject.clone(),
+        _ => panic!("{steps:?}"),
+    };
+    let steps = driver.woke(Timer::Hooks);
+    assert_eq!(told(&steps), "a");
+    assert!(matches!(steps.last(), Some(Step::Wake(Timer::Hooks, _))), "{steps:?}");
+    let steps = driver.woke(Timer::Hooks);
+    assert_eq!((told(&steps), steps.len()), ("b".to_owned(), 1));
 }
 
 #[test]
@@ -548,7 +569,7 @@ fn a_hook_runs_until_the_cli_says_that_it_has_ended() {
     let started =
         r#"{"type":"system","subtype":"hook_started","hook_id":"h","hook_name":"SessionStart"}"#;
     hear(&mut driver, &[started]);
-    driver.woke();
+    driver.woke(Timer::Hooks);
     assert!(driver.runs_hooks());
     // Meanwhile the CLI may have begun to work on something else.
     let queued = json!({ "type": "command_lifecycle", "command_uuid": uuid, "state": "queued" });

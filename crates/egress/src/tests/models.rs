@@ -280,3 +280,61 @@ async fn a_process_is_told_its_routes_and_no_key() {
     assert_eq!(told["ANTHROPIC_API_KEY"], session.token());
     assert!(!format!("{env:?}").contains(KEY));
 }
+
+/// Replaces the keys of a policy when it is asked for the second time.
+struct Replaces {
+    policy: Arc<Policy>,
+    newer: Policy,
+    looks: Mutex<u32>,
+}
+
+impl KeyWatch for Replaces {
+    fn look(&self) {
+        let mut looks = self.looks.lock();
+        *looks += 1;
+        if *looks == 2 {
+            assert!(self.policy.replace_keys(&self.newer));
+        }
+    }
+}
+
+fn policy(fake: &Fake, variable: &str, key: &str) -> Policy {
+    let url = fake.url();
+    let routes = route(ProviderKind::Anthropic, ("ANTHROPIC_BASE_URL", &url), &[(variable, key)]);
+    Policy { routes, ..Policy::default() }
+}
+
+#[tokio::test]
+async fn a_refused_key_that_was_replaced_meanwhile_is_told_as_such_and_the_next_request_has_the_new_one()
+ {
+    let world = World::start().await;
+    let fake = Fake::start(|asked| match asked.headers["x-api-key"].as_bytes() {
+        b"old" => full(401, "application/json", "{}"),
+        _ => full(200, "application/json", "{}"),
+    })
+    .await;
+    let older = Arc::new(policy(&fake, "ANTHROPIC_API_KEY", "old"));
+    let newer = policy(&fake, "ANTHROPIC_API_KEY", "new");
+    let session = world.egress.issue_credential(older.clone());
+    world.egress.watch_keys(Arc::new(Replaces { policy: older, newer, looks: Mutex::new(0) }));
+    let headers = [("x-api-key", session.token())];
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let (status, _, _) = ask(world.port, "POST", "/model/anthropic/v1/x", &headers, "").await;
+        asked.push(status);
+    }
+    assert_eq!(asked, [503, 200]);
+}
+
+#[tokio::test]
+async fn a_policy_with_other_stand_ins_does_not_take_the_place_of_one_in_use() {
+    let fake = Fake::start(json("{}")).await;
+    let older = policy(&fake, "ANTHROPIC_API_KEY", "old");
+    assert!(!older.replace_keys(&policy(&fake, "CLAUDE_CODE_OAUTH_TOKEN", "new")));
+    assert!(!older.replace_keys(&Policy::default()));
+    let wider = Policy {
+        allow: vec!["example.com".parse().unwrap()],
+        ..policy(&fake, "ANTHROPIC_API_KEY", "new")
+    };
+    assert!(!older.replace_keys(&wider));
+}

@@ -29,10 +29,21 @@ const USUAL: &str = "/usr/bin:/usr/local/bin:/bin";
 #[error("{words}")]
 pub struct Error {
     words: String,
+    causes: Vec<String>,
     findings: Vec<Value>,
 }
 
 impl Error {
+    fn of(refused: &[Refused], required: &[Guarantee], findings: Vec<Value>) -> Self {
+        let causes = refused.iter().map(Refused::summarize).collect();
+        Self { words: explain(refused, required), causes, findings }
+    }
+
+    /// Why the strongest sandbox cannot be had, in one line.
+    pub fn first_cause(&self) -> &str {
+        self.causes.first().map_or(&self.words, String::as_str)
+    }
+
     /// What was found out about each backend that was tried.
     pub fn findings_json(&self) -> Value {
         Value::Array(self.findings.clone())
@@ -60,6 +71,13 @@ struct Refused {
 }
 
 impl Refused {
+    /// Why it cannot serve, in one line.
+    fn summarize(&self) -> String {
+        let missing = || list(&self.missing.iter().map(|(lost, _)| *lost).collect::<Vec<_>>());
+        let cause = self.cause.clone().unwrap_or_else(|| format!("it does not give {}", missing()));
+        format!("{}: {cause}", self.kind.as_str())
+    }
+
     /// Whether a backend gives what is required; where it does not, what is missing and why.
     fn judge(
         (kind, network): (BackendKind, Network),
@@ -222,7 +240,7 @@ pub async fn choose(
             }
         }
     }
-    Err(Error { words: explain(&refused, required), findings: found })
+    Err(Error::of(&refused, required, found))
 }
 
 async fn make(
@@ -278,9 +296,9 @@ fn advise(kind: BackendKind, words: &str) -> String {
     } else if number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
         "user namespaces are for root alone: set `sysctl kernel.unprivileged_userns_clone=1`"
     } else if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-        "AppArmor keeps user namespaces from programs without a profile: install the profile for bwrap \
-         (bwrap-userns-restrict of the package apparmor-profiles), or set \
-         `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+        "AppArmor keeps user namespaces from programs without a profile: install the profile in deploy/apparmor \
+         (in a release: apparmor), whose first lines say how, or set \
+         `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
     } else if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
         "inside a container the engine's filter keeps new namespaces away; landlock works there"
     } else if words.contains("Unknown option") {

@@ -9,6 +9,9 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+/// What programs say of a path that they miss or may not use.
+const MISSING: [&str; 4] = ["No such file", "ENOENT", "Permission denied", "Read-only file system"];
+
 /// What keeps a program from being run, and who can do what about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
@@ -80,6 +83,21 @@ impl Obstacle {
         }
     }
 
+    /// What is to be done where a program says that an absolute path is missing or closed, which may well be so in the
+    /// sandbox alone. Whether it exists outside is not looked up: the words are the agent's, who must not learn that.
+    pub fn explain_missing_path(words: &str) -> Option<String> {
+        let is_about_missing = |line: &&str| MISSING.iter().any(|word| line.contains(word));
+        let path = words.lines().filter(is_about_missing).find_map(|line| {
+            let mut words = line.split(|one: char| one.is_whitespace() || "'\"`,;".contains(one));
+            words.find(|word| word.len() > 1 && word.starts_with('/'))
+        })?;
+        let path = path.trim_end_matches([':', '.', ')']);
+        Some(format!(
+            "the sandbox shows the workspace, HOME and the system's programs; if {path} exists on this machine, the \
+             operator can grant it by `isolation.read` or `isolation.write`"
+        ))
+    }
+
     /// What is to be done where a command was not found in a sandbox.
     pub const COMMAND: &str = "the sandbox has the programs of the system (in a container those of its image) and what \
                                is granted; the operator can grant more by `isolation.read`";
@@ -106,7 +124,7 @@ impl Grants {
         for _ in 0..LINKS {
             if part == Some(&at) {
                 return match interpreter_of_text(&at, path) {
-                    Some(next) if self.reach(&next) => None,
+                    Some(next) if self.reaches(&next) => None,
                     Some(next) => Some(Obstacle::ungranted(&next, program)),
                     None => Some(Obstacle::changeable(&at)),
                 };
@@ -114,7 +132,7 @@ impl Grants {
             if at.symlink_metadata().is_err() {
                 return Some(Obstacle::missing(&at, program));
             }
-            if !self.reach(&at) {
+            if !self.reaches(&at) {
                 return Some(Obstacle::ungranted(&at, program));
             }
             at = match fs::read_link(&at) {
@@ -126,7 +144,7 @@ impl Grants {
     }
 
     /// Whether an agent reaches this path.
-    fn reach(&self, path: &Path) -> bool {
+    pub fn reaches(&self, path: &Path) -> bool {
         let folders = self
             .system
             .iter()
@@ -192,5 +210,20 @@ mod tests {
         assert_eq!(find(&bot), Some(Obstacle::ungranted(&run, &bot)));
         // A link may lead to what agents must not read.
         assert_eq!(find(&link), Some(Obstacle::changeable(&link)));
+    }
+
+    #[test]
+    fn a_path_that_a_program_misses_is_named_with_the_key_that_grants_it() {
+        for words in [
+            "python3: can't open file '/srv/shop/agent.py': [Errno 2] No such file or directory",
+            "starting\ncat: /srv/shop/agent.py: No such file or directory",
+            "Error: ENOENT: No such file or directory, open '/srv/shop/agent.py'",
+        ] {
+            let hint = Obstacle::explain_missing_path(words).unwrap();
+            assert!(hint.contains("if /srv/shop/agent.py exists"), "{hint}");
+        }
+        for words in ["no key", "cat: notes.txt: No such file or directory", "GET /v1: 404"] {
+            assert_eq!(Obstacle::explain_missing_path(words), None);
+        }
     }
 }

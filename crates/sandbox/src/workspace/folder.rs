@@ -1,10 +1,11 @@
 //! The folders of one session.
 
+use super::Error;
 use super::inside::Inside;
 use super::tree;
 use super::tree::Deadline;
 use crate::disk::off_worker;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,8 @@ pub struct Folder {
     pub(super) workspace: PathBuf,
     pub(super) home: PathBuf,
     pub(super) is_new: bool,
+    /// All of them were missing, so they are the server's user's.
+    pub(super) is_all_new: bool,
     /// Whether the workspace is that of all sessions.
     pub(super) is_shared: bool,
 }
@@ -25,7 +28,7 @@ impl Folder {
         std::fs::create_dir_all(workspace).unwrap();
         std::fs::create_dir_all(home).unwrap();
         let (workspace, home) = (workspace.to_owned(), home.to_owned());
-        Self { workspace, home, is_new: true, is_shared: false }
+        Self { workspace, home, is_new: true, is_all_new: false, is_shared: false }
     }
 
     /// The workspace, where it is that of all sessions.
@@ -48,6 +51,9 @@ impl Folder {
             return Ok(());
         }
         let user = user.unwrap_or(0);
+        if user == 0 && self.is_all_new {
+            return Ok(());
+        }
         let own = [Some(&self.home), (!self.is_shared).then_some(&self.workspace)];
         let is_foreign =
             |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|found| found.uid() != user);
@@ -70,6 +76,28 @@ impl Folder {
         off_worker(move || {
             let folder = Inside::open(&workspace)?.make(&place)?;
             files.iter().try_for_each(|(name, bytes)| folder.create(name)?.write_all(bytes))
+        })
+        .await?
+    }
+
+    /// Puts into the place of a file below HOME what `edit` makes of it, where that is another one. A file that is
+    /// missing, or longer than this, is empty.
+    pub async fn edit(
+        &self,
+        (place, name): (&'static str, &'static str),
+        longest: u64,
+        edit: impl FnOnce(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+    ) -> io::Result<()> {
+        let home = self.home.clone();
+        off_worker(move || {
+            let folder = Inside::open(&home)?.make(place)?;
+            let mut bytes = Vec::new();
+            if let Ok(file) = folder.file(name)
+                && file.metadata()?.len() <= longest
+            {
+                file.take(longest).read_to_end(&mut bytes)?;
+            }
+            edit(&bytes).map_or(Ok(()), |edited| folder.create(name)?.write_all(&edited))
         })
         .await?
     }
@@ -107,5 +135,16 @@ fn is_there(home: &Path, pattern: &str) -> bool {
             home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
         }
         (None, None) => home.file(pattern).is_ok(),
+    }
+}
+
+/// Writes a file that is not there yet.
+pub(super) fn write_new(file: &Path, text: &str) -> Result<(), Error> {
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    match opened.and_then(|mut opened| opened.write_all(text.as_bytes())) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error { path: file.display().to_string(), key: "state_dir", source })
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -46,6 +46,18 @@ pub fn describe_missing_grants(shared: &Path, granted: &[PathBuf]) -> Option<Str
     })
 }
 
+/// The folders by which a project in this folder may be known: itself, the top of the repository that it lies in, and
+/// the main one of its worktrees.
+pub fn find_projects(folder: &Path) -> Vec<PathBuf> {
+    let top = folder.ancestors().find(|above| above.join(".git").symlink_metadata().is_ok());
+    let main =
+        top.and_then(find).and_then(|repository| Some(repository.common.parent()?.to_owned()));
+    let mut projects: Vec<_> =
+        [folder].into_iter().chain(top).map(Path::to_owned).chain(main).collect();
+    projects.dedup();
+    projects
+}
+
 impl Repository {
     /// What a commit changes.
     fn changed(&self) -> Vec<PathBuf> {
@@ -131,6 +143,15 @@ mod tests {
             assert!(told.contains(&path.display().to_string()), "{told}");
         }
         assert_eq!(describe_missing_grants(&tree, &[common]), None);
+    }
+
+    #[test]
+    fn a_project_is_known_by_its_folder_its_repository_and_the_main_one() {
+        let (_folder, common, tree) = repository(&["--detach"]);
+        let (below, main) = (tree.join("below"), common.parent().unwrap().to_owned());
+        fs::create_dir(&below).unwrap();
+        assert_eq!(find_projects(&main), [main.clone()]);
+        assert_eq!(find_projects(&below), [below.clone(), tree.clone(), main]);
     }
 
     #[test]

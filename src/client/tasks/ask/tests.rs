@@ -156,3 +156,29 @@ fn only_a_task_that_waits_for_input_asks() {
     assert_eq!((ask.id.as_deref(), ask.is_permission()), (Some("a"), true));
     assert_eq!(Ask::of(&task(TaskState::Working)), None);
 }
+
+#[test]
+fn a_change_is_red_and_green_where_styles_are_shown_and_choices_are_not() {
+    let shown = |data: Value, styled: bool| {
+        let message =
+            Some(Message::new(pilothouse_a2a::message::Role::Agent, vec![Part::data(data)]));
+        let status = TaskStatus { state: TaskState::InputRequired, message, timestamp: None };
+        let task = Task::new("t".into(), "c".into(), status);
+        let screen = Screen {
+            terminal: styled,
+            styled,
+            lively: styled,
+            styled_errors: styled,
+            width: None,
+            asks: false,
+        };
+        render_question_on(&task, &screen).unwrap().replace('\u{1b}', "⟦")
+    };
+    let edit = json!({"kind": "permission", "tool": "Edit",
+        "input": {"file_path": "/w/a", "old_string": "one", "new_string": "two"}});
+    let text = shown(edit.clone(), true);
+    assert!(text.contains("⟦[31m│ - one⟦[0m") && text.contains("⟦[32m│ + two⟦[0m"), "{text}");
+    assert!(!shown(edit, false).contains('⟦'));
+    let question = json!({"kind": "question", "text": "Which?", "options": ["red"]});
+    assert!(!shown(question, true).contains('⟦'));
+}

@@ -8,7 +8,7 @@ const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s","model"
 const IDLE: &str = r#"{"type":"system","subtype":"session_state_changed","state":"idle"}"#;
 const RUNNING: &str = r#"{"type":"system","subtype":"session_state_changed","state":"running"}"#;
 const EMPTY: &str = r#"{"type":"system","subtype":"background_tasks_changed","tasks":[]}"#;
-const GRACE: Step = Step::Wake(Duration::from_secs(10));
+const GRACE: Step = Step::Wake(Timer::Background, Duration::from_secs(10));
 
 /// The lines of a CLI that starts a task of this kind in the background, by the call of a command.
 fn start(kind: &str, is_own: bool) -> [String; 3] {
@@ -66,7 +66,7 @@ fn a_command_of_the_models_own_is_given_some_time_and_left_running() {
     hear_all(&mut driver, &start("local_bash", true));
     assert_eq!(hear_all(&mut driver, &[result(false, "done")]), []);
     assert_eq!(hear(&mut driver, &[IDLE]), [GRACE]);
-    assert_eq!(driver.woke(), [completed("done")]);
+    assert_eq!(driver.woke(Timer::Background), [completed("done")]);
     assert_eq!(driver.background(), ["serve ..."]);
     // The next turn does not wait for it.
     driver.begin(&Turn { text: "y".to_owned(), ..Turn::default() });
@@ -75,13 +75,22 @@ fn a_command_of_the_models_own_is_given_some_time_and_left_running() {
 }
 
 #[test]
+fn the_timer_of_a_hook_does_not_end_the_time_of_work_in_the_background() {
+    let mut driver = driver(ClaudeOptions::default());
+    hear_all(&mut driver, &start("local_bash", true));
+    hear_all(&mut driver, &[result(false, "done"), IDLE.to_owned()]);
+    assert_eq!(driver.woke(Timer::Hooks), []);
+    assert_eq!(driver.woke(Timer::Background), [completed("done")]);
+}
+
+#[test]
 fn a_command_that_is_to_be_ended_is_stopped_before_the_turn_ends() {
     let options = ClaudeOptions { background_end: BackgroundEnd::Kill, ..ClaudeOptions::default() };
     let mut driver = driver(options);
     hear_all(&mut driver, &start("local_bash", true));
     hear_all(&mut driver, &[result(false, "done"), IDLE.to_owned()]);
-    let steps = driver.woke();
-    let [Step::Write(request), Step::Wake(_)] = steps.as_slice() else {
+    let steps = driver.woke(Timer::Background);
+    let [Step::Write(request), Step::Wake(..)] = steps.as_slice() else {
         panic!("{steps:?}");
     };
     let request: Value = serde_json::from_slice(request).unwrap();
@@ -96,8 +105,8 @@ fn a_command_that_cannot_be_ended_does_not_keep_the_turn() {
     let mut driver = driver(options);
     hear_all(&mut driver, &start("local_bash", true));
     hear_all(&mut driver, &[result(false, "done"), IDLE.to_owned()]);
-    driver.woke();
-    assert_eq!(driver.woke(), [completed("done")]);
+    driver.woke(Timer::Background);
+    assert_eq!(driver.woke(Timer::Background), [completed("done")]);
 }
 
 #[test]
@@ -105,11 +114,11 @@ fn a_command_that_the_cli_moved_is_waited_for_without_end_and_its_report_for_a_w
     let mut driver = driver(ClaudeOptions::default());
     hear_all(&mut driver, &start("local_bash", false));
     assert_eq!(hear_all(&mut driver, &[result(false, "done"), IDLE.to_owned()]), []);
-    assert_eq!(driver.woke(), []);
+    assert_eq!(driver.woke(Timer::Background), []);
     assert_eq!(hear(&mut driver, &[EMPTY]), [GRACE]);
     assert_eq!(hear(&mut driver, &[RUNNING, INIT]), []);
     // A timer of before does not end the turn that reports.
-    assert_eq!(driver.woke(), []);
+    assert_eq!(driver.woke(Timer::Background), []);
     assert_eq!(hear_all(&mut driver, &[result(false, "it ran")]), []);
     assert_eq!(hear(&mut driver, &[IDLE]), [completed("done\n\nit ran")]);
 }
@@ -119,7 +128,7 @@ fn a_report_that_never_comes_is_not_waited_for_without_end() {
     let mut driver = driver(ClaudeOptions::default());
     hear_all(&mut driver, &start("local_bash", false));
     hear_all(&mut driver, &[result(false, "done"), IDLE.to_owned(), EMPTY.to_owned()]);
-    assert_eq!(driver.woke(), [completed("done")]);
+    assert_eq!(driver.woke(Timer::Background), [completed("done")]);
 }
 
 #[test]

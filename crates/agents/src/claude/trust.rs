@@ -1,0 +1,55 @@
+//! A project that people trust, as the CLI's own file says it. In any other one the CLI ignores what the project's
+//! settings allow.
+
+use serde_json::{Map, Value};
+
+/// The file below the agent's HOME: its folder and its name.
+pub const STATE_FILE: (&str, &str) = (".claude", ".claude.json");
+
+/// The state with these projects trusted; none where it says so already. What cannot be read is replaced, as the CLI
+/// itself does.
+#[must_use]
+pub fn trust_projects(state: &[u8], projects: &[String]) -> Option<Vec<u8>> {
+    let mut state: Map<String, Value> = serde_json::from_slice(state).unwrap_or_default();
+    let mut has_changed = false;
+    let known = state.entry("projects").or_insert_with(|| Value::Object(Map::new()));
+    if !known.is_object() {
+        *known = Value::Object(Map::new());
+    }
+    for project in projects {
+        let known = &mut known[project.as_str()];
+        if !known.is_object() {
+            *known = Value::Object(Map::new());
+        }
+        if known["hasTrustDialogAccepted"] != Value::Bool(true) {
+            known["hasTrustDialogAccepted"] = Value::Bool(true);
+            has_changed = true;
+        }
+    }
+    has_changed.then(|| Value::Object(state).to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_project_becomes_trusted_and_nothing_else_of_the_state_changes() {
+        let before = json!({ "userID": "u", "projects": { "/a": { "x": 1 }, "/b": {} } });
+        let trusted = trust_projects(before.to_string().as_bytes(), &["/a".to_owned()]).unwrap();
+        let after: Value = serde_json::from_slice(&trusted).unwrap();
+        let project = json!({ "x": 1, "hasTrustDialogAccepted": true });
+        assert_eq!(after, json!({ "userID": "u", "projects": { "/a": project, "/b": {} } }));
+        assert_eq!(trust_projects(&trusted, &["/a".to_owned()]), None);
+    }
+
+    #[test]
+    fn a_state_that_is_missing_or_broken_begins_anew() {
+        for state in ["", "{", "[]", r#"{"projects":[]}"#, r#"{"projects":{"/a":1}}"#] {
+            let trusted = trust_projects(state.as_bytes(), &["/a".to_owned()]).unwrap();
+            let after: Value = serde_json::from_slice(&trusted).unwrap();
+            assert_eq!(after["projects"]["/a"]["hasTrustDialogAccepted"], true, "{state}");
+        }
+    }
+}

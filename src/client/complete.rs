@@ -1,0 +1,107 @@
+//! What a shell completes: ids of tasks, sessions and asks, and names of agents. The server is asked that a command
+//! without options finds; where there is none, nothing is completed.
+
+use super::failure::Failure;
+use super::list::read_list;
+use super::local::{Server, ServerArgs};
+use super::names::{newest_tasks, shorten};
+use super::tasks::Ask;
+use super::terminal::{clean_line, cut};
+use crate::config::Environment;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use pilothouse_a2a::task::TaskState;
+use serde_json::Value;
+use std::time::Duration;
+
+/// How long a person who has pressed Tab waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Candidates of each agent.
+const MOST: usize = 20;
+/// Columns of the words beside a candidate.
+const ABOUT: usize = 50;
+
+/// Tasks, the latest first.
+pub(crate) fn tasks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        ask_server(async |server| {
+            let mut found = vec![candidate("last", "the newest task")];
+            for (name, agent) in server.each_agent().await {
+                let tasks = newest_tasks(&agent, MOST).await?;
+                found.extend(tasks.iter().map(|task| {
+                    let about = format!("{name} {}", task.status.state.word());
+                    candidate(shorten(task.id.as_str()), &about)
+                }));
+            }
+            Ok(found)
+        })
+    })
+}
+
+/// Sessions by their contexts, the last used ones first.
+pub(crate) fn sessions() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        ask_server(async |server| {
+            let mut found = vec![candidate("last", "the newest session")];
+            for (_, agent) in server.each_agent().await {
+                let list = read_list(&agent, ("/api/v1/sessions", "sessions"), MOST).await?;
+                found.extend(list.entries.iter().map(|session| {
+                    let text = |name: &str| session[name].as_str().unwrap_or_default();
+                    candidate(shorten(text("contextId")), text("agent"))
+                }));
+            }
+            Ok(found)
+        })
+    })
+}
+
+/// Open asks, the oldest first.
+pub(crate) fn asks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        ask_server(async |server| {
+            let list = read_list(server, ("/api/v1/asks", "asks"), MOST).await?;
+            let about = |ask: &Value| Ask::of_data(ask).describe();
+            let id = |ask: &Value| ask["askId"].as_str().unwrap_or_default().to_owned();
+            Ok(list.entries.iter().map(|ask| candidate(shorten(&id(ask)), &about(ask))).collect())
+        })
+    })
+}
+
+/// Agents of the server.
+pub(crate) fn agents() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        ask_server(async |server| {
+            let names = server.names().await;
+            Ok(names.iter().map(|name| candidate(name, "")).collect())
+        })
+    })
+}
+
+/// States of a task.
+pub(crate) fn states() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let words = TaskState::ALL.into_iter().skip(1).map(TaskState::word);
+        words.map(CompletionCandidate::new).collect()
+    })
+}
+
+fn candidate(text: &str, about: &str) -> CompletionCandidate {
+    let about = cut(&clean_line(about), ABOUT);
+    CompletionCandidate::new(text).help((!about.is_empty()).then(|| about.into()))
+}
+
+/// What a server of this user or of `PILOTHOUSE_URL` says in time; nothing where it says nothing.
+fn ask_server(
+    question: impl AsyncFnOnce(&Server) -> Result<Vec<CompletionCandidate>, Failure>,
+) -> Vec<CompletionCandidate> {
+    let ask = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        let environment = Environment::of_process();
+        let cwd = std::env::current_dir().ok()?;
+        let server = Server::find(&ServerArgs::default(), &environment, &cwd).ok()?;
+        let answer = async { tokio::time::timeout(PATIENCE, question(&server)).await };
+        let answer = runtime.block_on(answer);
+        runtime.shutdown_background();
+        answer.ok()?.ok()
+    };
+    ask().unwrap_or_default()
+}

@@ -1,0 +1,62 @@
+//! What a shell is told that could stand next, and the man pages.
+
+use crate::cli_asks::url;
+use crate::world::{OWNER, World};
+use std::process::{Command, Output};
+
+/// What bash is told about the last of these words.
+fn completed(world: &World, words: &[&str]) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let index = words.len() - 1;
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_pilothouse"))
+        .arg("--")
+        .args(words)
+        .current_dir(home.path())
+        .env_clear()
+        .env("HOME", home.path())
+        .env("_PILOTHOUSE_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", index.to_string())
+        .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+        .env("_CLAP_COMPLETE_SPACE", "true")
+        .env("_CLAP_IFS", "\n")
+        .env("PILOTHOUSE_URL", url(world.address()))
+        .env("PILOTHOUSE_TOKEN", OWNER)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_shell_completes_ids_agents_and_states_that_the_server_knows() {
+    let world = World::start();
+    let task = world.say("say x");
+    let short = |name: &str| {
+        let id = task[name].as_str().unwrap();
+        id[id.len() - 8..].to_owned()
+    };
+    let tasks = completed(&world, &["pilothouse", "tasks", "watch", ""]);
+    assert!(tasks.contains(&short("id")) && tasks.contains("last"), "{tasks}");
+    let sessions = completed(&world, &["pilothouse", "send", "-c", ""]);
+    assert!(sessions.contains(&short("contextId")), "{sessions}");
+    let agents = completed(&world, &["pilothouse", "send", "--agent", ""]);
+    assert!(agents.contains("fake"), "{agents}");
+    let states = completed(&world, &["pilothouse", "tasks", "list", "--state", "inp"]);
+    assert_eq!(states.trim(), "input-required");
+}
+
+#[test]
+fn each_command_has_a_man_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_pilothouse"))
+        .arg("man")
+        .arg(folder.path())
+        .env_clear()
+        .status()
+        .unwrap();
+    assert!(made.success());
+    for page in ["pilothouse.1", "pilothouse-send.1", "pilothouse-tasks-watch.1"] {
+        let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(text.contains(".TH"), "{page}");
+    }
+}
