@@ -3,42 +3,36 @@
 //! Closed by default: a bearer token, compared in constant time; a `Host` that is ours, so that no web
 //! page reaches the server by a name it made up; an `Origin` only where the operator listed it.
 
+mod caller;
+mod denied;
 mod forwarded;
+mod grant;
 mod guesses;
 mod rate;
+mod secret;
+mod tokens;
 
+pub use caller::Caller;
+pub use denied::Denied;
 pub use forwarded::Forwarded;
+pub use grant::Grant;
+pub use secret::{Token, new_secret};
 
-use crate::config::{self, ANYBODY, Config, OWNER};
-use crate::store::Scope;
+use crate::config::{self, ANYBODY, Config, TokenScope};
+use crate::store::{CallerFilter, TokenRow};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use guesses::Guesses;
 use ipnet::IpNet;
+use parking_lot::RwLock;
+use pilothouse_a2a::rest::unescaped;
 use rate::Windows;
 use sha2::{Digest, Sha256};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::borrow::Cow;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use subtle::ConstantTimeEq;
-
-/// Somebody who may call.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The name by which tasks and sessions are told apart.
-    pub name: Arc<str>,
-}
-
-impl Caller {
-    /// What this caller may see of an agent.
-    pub fn scope(&self, agent: &str) -> Scope {
-        Scope { caller: self.name.clone(), agent: Arc::from(agent) }
-    }
-}
+use tokens::TokenTable;
 
 /// Who sends a request, and how it came here.
 #[derive(Debug, Clone)]
@@ -49,80 +43,36 @@ pub struct Arrival {
     pub local: IpAddr,
     /// The host that the client named, with its port; empty where it named none.
     pub host: String,
+    /// Whose tasks an admin wants to list: a caller's name, or `*`.
+    pub wanted: Option<String>,
 }
+
+/// The header by which an admin names the caller whose tasks, sessions and asks are listed; `*` for all. The member
+/// `caller` of the query says the same.
+pub const CALLER_HEADER: &str = "pilothouse-caller";
 
 /// The guard at the door.
 pub struct Access {
-    tokens: Vec<(Arc<str>, [u8; 32])>,
+    tokens: RwLock<TokenTable>,
+    rules: RwLock<Arc<Rules>>,
+    wrong: Windows<IpAddr>,
+    guesses: Guesses,
+    requests: Windows<Arc<str>>,
+    anybody: Arc<Grant>,
+    warned_of_proxy: AtomicBool,
+}
+
+/// What the configuration says of who may call; replaced whole when it is read again.
+struct Rules {
     required: bool,
     hosts: Vec<String>,
     any_host: bool,
     origins: Vec<String>,
     proxies: Vec<IpNet>,
-    requests: Windows<Arc<str>>,
-    wrong: Windows<IpAddr>,
-    /// Where a token can be guessed.
-    guesses: Option<Guesses>,
-    /// The keys of the tokens that can be guessed.
-    weak: Vec<String>,
-    warned_of_proxy: AtomicBool,
 }
 
-/// Why a request goes no further.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// The `Host` is not ours.
-    #[error(
-        "the host `{0}` is not served here; the server's operator can add it to `server.allowed_hosts`"
-    )]
-    Host(String),
-    /// There are several hosts, or none that can be read.
-    #[error("a request names one host, as `Host: NAME` or `Host: NAME:PORT`; send one such header")]
-    UnclearHost,
-    /// The `Origin` is not listed.
-    #[error(
-        "pages of `{0}` may not call; the server's operator can add it to `server.allowed_origins`"
-    )]
-    Origin(String),
-    /// No token, or a wrong one.
-    #[error(
-        "a bearer token is needed: `Authorization: Bearer TOKEN`; ask the server's operator for one (`auth.token`, `auth.tokens`)"
-    )]
-    NoToken,
-    /// A wrong token.
-    #[error(
-        "this bearer token is not valid; ask the server's operator for one (`auth.token`, `auth.tokens`)"
-    )]
-    WrongToken,
-    /// Too many wrong tokens from one address.
-    #[error(
-        "too many wrong tokens from this address (`limits.wrong_tokens`); use a valid token, or try again in {0} s"
-    )]
-    Locked(u64),
-    /// The token was not compared, because its address has tried wrong ones and too many tries wait.
-    #[error(
-        "this token was not compared: wrong tokens were tried from this address, and too many tries wait \
-         (`limits.wrong_tokens_waiting`); try again in {0} s; the server's operator can make tokens of 128 bits or more"
-    )]
-    NotCompared(u64),
-}
-
-impl Access {
-    /// The guard that the configuration describes; `token` is the one that `token()` found or made.
-    pub fn new(config: &Config, token: &str) -> Self {
-        let named = config.auth.tokens.iter().map(|(name, token)| (name.as_str(), token.as_str()));
-        let tokens = [(OWNER, token)].into_iter().chain(named);
-        let key = |name| match name {
-            OWNER => "auth.token".to_owned(),
-            other => format!("auth.tokens.{other}"),
-        };
-        let weak: Vec<_> = tokens
-            .clone()
-            .filter(|(_, token)| config.auth.required && guesses::is_weak(token))
-            .map(|(name, _)| key(name))
-            .collect();
-        let guesses =
-            || Guesses::new(config.limits.wrong_tokens_waiting, config.timeouts.wrong_token.get());
+impl Rules {
+    fn new(config: &Config) -> Self {
         let server = &config.server;
         let hosts: Vec<_> = ["localhost", &server.host]
             .into_iter()
@@ -130,30 +80,65 @@ impl Access {
             .chain(server.allowed_hosts.iter().map(String::as_str))
             .map(bare_host)
             .collect();
-        let keys = config.limits.rate_keys;
+        let origins = server.allowed_origins.iter().map(|origin| origin.to_lowercase());
+        let proxies = server.trusted_proxies.iter();
         Self {
-            tokens: tokens.map(|(name, token)| (Arc::from(name), digest(token))).collect(),
             required: config.auth.required,
             any_host: hosts.iter().any(|host| host == "*"),
             hosts,
-            origins: config
-                .server
-                .allowed_origins
-                .iter()
-                .map(|origin| origin.to_lowercase())
-                .collect(),
-            proxies: config
-                .server
-                .trusted_proxies
-                .iter()
-                .filter_map(|text| config::network(text))
-                .collect(),
-            requests: Windows::new(config.limits.rate, keys),
-            wrong: Windows::new(config.limits.wrong_tokens, keys),
-            guesses: (!weak.is_empty()).then(guesses),
-            weak,
+            origins: origins.collect(),
+            proxies: proxies.filter_map(|text| config::network(text)).collect(),
+        }
+    }
+}
+
+impl Access {
+    /// The guard that the configuration describes; `token` is the one that `Token::find` found or made, `stored` are
+    /// those of the store.
+    pub fn new(config: &Config, token: &str, stored: &[TokenRow]) -> Self {
+        let mut tokens = TokenTable::default();
+        tokens.configure(config, token);
+        stored.iter().for_each(|row| tokens.add(row));
+        let limits = &config.limits;
+        Self {
+            tokens: RwLock::new(tokens),
+            rules: RwLock::new(Arc::new(Rules::new(config))),
+            wrong: Windows::new(limits.wrong_tokens, limits.rate_keys),
+            guesses: Guesses::new(limits.wrong_tokens_waiting, config.timeouts.wrong_token.get()),
+            requests: Windows::new(limits.rate, limits.rate_keys),
+            anybody: Arc::new(Grant::of("none", &TokenScope::USUAL)),
             warned_of_proxy: AtomicBool::new(false),
         }
+    }
+
+    /// Takes the tokens, hosts, origins and proxies of a configuration that was read again.
+    pub fn reload(&self, config: &Config, token: &str) {
+        self.tokens.write().configure(config, token);
+        *self.rules.write() = Arc::new(Rules::new(config));
+    }
+
+    /// Lets a token of the store in, from now on.
+    pub fn add_token(&self, row: &TokenRow) {
+        self.tokens.write().add(row);
+    }
+
+    /// Lets a token of the store in no longer, and ends what its holders have open.
+    pub fn revoke_token(&self, id: &str) {
+        self.tokens.write().revoke(id);
+    }
+
+    /// The same for all tokens of the store that a caller has.
+    pub fn revoke_caller(&self, caller: &str) {
+        self.tokens.write().revoke_caller(caller);
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.read().clone()
+    }
+
+    /// Who calls where no token is asked for.
+    fn anybody(&self) -> Caller {
+        Caller::new(Arc::from(ANYBODY), self.anybody.clone())
     }
 
     /// Who a request comes from, and how: `peer` connected to `local`.
@@ -165,17 +150,18 @@ impl Access {
         headers: &HeaderMap,
     ) -> Result<Arrival, Denied> {
         self.warn_of_proxy(peer, headers);
-        let forwarded = forwarded::forwarded(&self.proxies, peer, headers);
+        let forwarded = forwarded::forwarded(&self.rules().proxies, peer, headers);
         let host = match &forwarded.host {
             Some(host) => host.clone(),
             None => named_host(uri, headers)?,
         };
-        Ok(Arrival { forwarded, local: local.to_canonical(), host })
+        let wanted = wanted_caller(uri, headers);
+        Ok(Arrival { forwarded, local: local.to_canonical(), host, wanted })
     }
 
     /// Whether this address is in one of `server.trusted_proxies`.
     pub fn is_proxy(&self, peer: IpAddr) -> bool {
-        forwarded::is_trusted(&self.proxies, peer.to_canonical())
+        forwarded::is_trusted(&self.rules().proxies, peer.to_canonical())
     }
 
     /// Warns once of a proxy on this machine that the configuration does not name: all of its clients
@@ -197,7 +183,8 @@ impl Access {
 
     /// The warning of tokens that can be guessed, for the start.
     pub fn weak_note(&self) -> Option<String> {
-        let names: Vec<_> = self.weak.iter().map(|key| format!("`{key}`")).collect();
+        let tokens = self.tokens.read();
+        let names: Vec<_> = tokens.weak().iter().map(|key| format!("`{key}`")).collect();
         (!names.is_empty()).then(|| {
             format!(
                 "warning: {} can be guessed (less than 128 bits), so tries after a wrong token are slowed, and while \
@@ -211,11 +198,17 @@ impl Access {
     /// The caller whose valid token a request carries; anybody, where none is asked for. Where a token can be
     /// guessed, addresses that tried a wrong one learn nothing by this.
     pub fn recognize(&self, headers: &HeaderMap, arrival: &Arrival) -> Option<Caller> {
-        if !self.required {
-            return Some(Caller { name: Arc::from(ANYBODY) });
+        if !self.rules().required {
+            return Some(self.anybody());
         }
-        let may_compare = self.guesses.is_none() || self.count_wrong(arrival) == 0;
-        bearer(headers).filter(|_| may_compare).and_then(|token| self.find_caller(token))
+        let may_compare = !self.can_guess() || self.count_wrong(arrival) == 0;
+        let caller = bearer(headers).filter(|_| may_compare).and_then(|token| self.find(token))?;
+        caller.grant.check().is_ok().then_some(caller)
+    }
+
+    /// Whether a token can be guessed.
+    fn can_guess(&self) -> bool {
+        !self.tokens.read().weak().is_empty()
     }
 
     /// How many wrong tokens the address of a request has tried lately.
@@ -223,39 +216,50 @@ impl Access {
         self.wrong.count(&origin(arrival.forwarded.client))
     }
 
-    /// The caller that a token belongs to. Every token is compared, whichever fits: the time says nothing.
-    fn find_caller(&self, token: &str) -> Option<Caller> {
-        let given = digest(token);
-        let mut found = None;
-        for (name, known) in &self.tokens {
-            if bool::from(known.ct_eq(&given)) {
-                found = Some(name);
-            }
-        }
-        found.map(|name| Caller { name: name.clone() })
+    fn find(&self, token: &str) -> Option<Caller> {
+        self.tokens.read().find(token)
     }
 
     /// Lets a request in, or says why not.
     pub async fn admit(&self, headers: &HeaderMap, arrival: &Arrival) -> Result<Caller, Denied> {
-        self.check_host(arrival)?;
+        let rules = self.rules();
+        rules.check_host(arrival)?;
         if let Some(origin) = headers.get(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or("?").to_lowercase();
-            if !self.origins.contains(&origin) {
+            if !rules.origins.contains(&origin) {
                 return Err(Denied::Origin(origin));
             }
         }
-        if !self.required {
-            return Ok(Caller { name: Arc::from(ANYBODY) });
+        let mut caller = match rules.required {
+            true => self.identify(headers, arrival).await?,
+            false => self.anybody(),
+        };
+        caller.peer = Some(arrival.forwarded.client);
+        if let Some(wanted) = arrival.wanted.as_deref().filter(|wanted| **wanted != *caller.name) {
+            if !caller.is_admin() {
+                let token = caller.grant.id.clone();
+                return Err(Denied::Scope { token, scope: TokenScope::Admin });
+            }
+            caller.listed = match wanted {
+                "*" => CallerFilter::All,
+                name => CallerFilter::One(Arc::from(name)),
+            };
         }
+        Ok(caller)
+    }
+
+    /// Who calls, by the token.
+    async fn identify(&self, headers: &HeaderMap, arrival: &Arrival) -> Result<Caller, Denied> {
         let Some(token) = bearer(headers) else {
             return Err(Denied::NoToken);
         };
-        if let Some(guesses) = &self.guesses {
-            guesses.wait(self.count_wrong(arrival)).await.map_err(Denied::NotCompared)?;
+        if self.can_guess() {
+            let wrong = self.count_wrong(arrival);
+            self.guesses.wait(wrong).await.map_err(Denied::NotCompared)?;
         }
         // From here on a valid token passes, whatever others at its address have tried.
-        if let Some(caller) = self.find_caller(token) {
-            return Ok(caller);
+        if let Some(caller) = self.find(token) {
+            return caller.grant.check().map(|()| caller);
         }
         match self.wrong.take(origin(arrival.forwarded.client)) {
             Ok(()) => Err(Denied::WrongToken),
@@ -265,6 +269,21 @@ impl Access {
 
     /// Checks the host alone, for what is public.
     pub fn check_host(&self, arrival: &Arrival) -> Result<(), Denied> {
+        self.rules().check_host(arrival)
+    }
+
+    /// Counts a request of this caller that changes something; the seconds to wait when there were too many.
+    ///
+    /// # Errors
+    ///
+    /// The seconds after which it may be tried again.
+    pub fn count_request(&self, caller: &Caller) -> Result<(), u64> {
+        self.requests.take(caller.name.clone())
+    }
+}
+
+impl Rules {
+    fn check_host(&self, arrival: &Arrival) -> Result<(), Denied> {
         let host = bare_host(&arrival.host);
         // No name server can point an address elsewhere. It must still be one by which a client reaches this
         // machine, because it stands on cards: loopback (also where a container's port is published), or the
@@ -277,15 +296,6 @@ impl Access {
         } else {
             Err(Denied::Host(host))
         }
-    }
-
-    /// Counts a request of this caller that changes something; the seconds to wait when there were too many.
-    ///
-    /// # Errors
-    ///
-    /// The seconds after which it may be tried again.
-    pub fn count_request(&self, caller: &Caller) -> Result<(), u64> {
-        self.requests.take(caller.name.clone())
     }
 }
 
@@ -309,6 +319,15 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// The caller that a request names in its query or header. An empty name is none.
+fn wanted_caller(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let mut named = pairs.filter_map(|pair| pair.strip_prefix("caller="));
+    let query = named.next().and_then(unescaped).map(Cow::into_owned);
+    let header = || headers.get(CALLER_HEADER)?.to_str().ok().map(|name| name.trim().to_owned());
+    query.or_else(header).filter(|name| !name.is_empty())
 }
 
 /// The one host that a request names, in its target or its headers.
@@ -359,54 +378,6 @@ fn without_port(host: &str) -> &str {
 fn host_of_url(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
     Some(without_port(rest.split('/').next()?))
-}
-
-/// A token and how it came about.
-#[derive(Debug)]
-pub enum Token {
-    /// The configuration names it.
-    Configured(String),
-    /// It stood in the state folder.
-    Kept(String),
-    /// It was made just now; kept in this file, or nowhere.
-    Made(String, Option<std::path::PathBuf>),
-}
-
-impl Token {
-    /// The token itself.
-    pub fn secret(&self) -> &str {
-        match self {
-            Self::Configured(token) | Self::Kept(token) | Self::Made(token, _) => token,
-        }
-    }
-
-    /// The token of the configuration, else the one kept in `file`, else a new one that is kept there.
-    pub fn find(configured: Option<&str>, file: Option<&Path>) -> io::Result<Self> {
-        if let Some(token) = configured {
-            return Ok(Self::Configured(token.to_owned()));
-        }
-        if let Some(file) = file
-            && let Ok(kept) = std::fs::read_to_string(file)
-            && !kept.trim().is_empty()
-        {
-            return Ok(Self::Kept(kept.trim().to_owned()));
-        }
-        let mut random = [0u8; 24];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        if let Some(file) = file {
-            let mut kept = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(file)?;
-            // An empty file left by somebody else may be open to others.
-            kept.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-            kept.write_all(format!("{token}\n").as_bytes())?;
-        }
-        Ok(Self::Made(token, file.map(Path::to_path_buf)))
-    }
 }
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ pub struct Agent {
     pub asks: AskPolicy,
     /// As it is configured.
     pub config: config::Agent,
+    /// Its rules for asks, which may be read again.
+    policy: RwLock<Arc<config::Agent>>,
     /// The skills that were found in folders (`skills_from`).
     pub found: skills::FoundSkills,
     /// What its CLI says that it offers.
@@ -185,6 +187,16 @@ pub enum Error {
 }
 
 impl Agent {
+    /// Its rules for asks, as they were read last.
+    pub fn policy(&self) -> Arc<config::Agent> {
+        self.policy.read().clone()
+    }
+
+    /// Takes the rules for asks of a configuration that was read again.
+    pub fn set_policy(&self, config: &config::Agent) {
+        *self.policy.write() = Arc::new(config.clone());
+    }
+
     /// The text on its card.
     pub fn describe(&self) -> String {
         self.config.description.clone().unwrap_or_else(|| match self.config.driver {

@@ -11,11 +11,11 @@ use crate::agent::{self, Agents};
 use crate::allocator;
 use crate::asks::Asks;
 use crate::budget::Budgets;
-use crate::config::{self, Config, Loaded, Record};
+use crate::config::{self, Config, ConfigSource, Loaded, Record};
 use crate::descriptors;
 use crate::limited::LimitedAccounts;
 use crate::push::Push;
-use crate::server::{self, Answers, Bodies, Cards, Doors};
+use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading};
 use crate::service::Service;
 use crate::session::SessionDeps;
 use crate::signing;
@@ -23,6 +23,7 @@ use crate::store::{self, Claim};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
+use parking_lot::RwLock;
 use pilothouse_egress::guard;
 use pilothouse_egress::{BadVariable, Egress, EgressBounds, Network, Times};
 use pilothouse_sandbox::isolation::{self, BackendKind, Isolation, Kernel, When};
@@ -117,7 +118,8 @@ pub struct Running {
 
 impl App {
     /// Opens, checks and finds everything.
-    pub async fn build(mut loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
+    pub async fn build(mut loaded: Loaded, source: ConfigSource) -> Result<Self, Error> {
+        let started = loaded.config.clone();
         let launcher = Launcher::start().map_err(|source| Error::System {
             what: "cannot start the launcher of agents",
             source,
@@ -133,7 +135,7 @@ impl App {
         // The kernel answers while the agents are looked up.
         let asked = launcher.clone();
         let asked = actors.spawn(async move { Kernel::ask(&asked).await });
-        let mut agents = Arc::new(Agents::resolve(&loaded, cwd)?);
+        let mut agents = Arc::new(Agents::resolve(&loaded, &source.cwd)?);
         let mut config = Arc::new(loaded.config.clone());
         let mut reason = agents.default_one().reason.clone();
         let mut notes = std::mem::take(&mut loaded.notes);
@@ -154,7 +156,7 @@ impl App {
             key.bind(&launcher, &actors, &stop);
         }
         let network = Network::of(&loaded.agent_environment)?;
-        notes.extend(find_notes(&config, &agents, &network, cwd));
+        notes.extend(find_notes(&config, &agents, &network, &source.cwd));
         let egress = way_out(&config, network, &agents);
         let door = stop.child_token();
         let port = match config.isolation.backend {
@@ -183,7 +185,7 @@ impl App {
             Ok(isolation) => isolation,
             Err(error) if demo_alone::may_replace(&loaded, &agents) => {
                 let place = (&launcher, kernel);
-                let replaced = demo_alone::replace(&mut loaded, place, cwd, &error).await?;
+                let replaced = demo_alone::replace(&mut loaded, place, &source.cwd, &error).await?;
                 (config, agents) = (Arc::new(loaded.config.clone()), replaced.agents);
                 reason = Some(replaced.reason);
                 replaced.isolation
@@ -205,21 +207,9 @@ impl App {
             .map_err(|source| Error::System { what: "cannot open a log", source })?;
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
-        let token = config
-            .auth
-            .required
-            .then(|| {
-                Token::find(
-                    config.auth.token.as_deref(),
-                    (!in_memory).then_some(token_file.as_path()),
-                )
-            })
-            .transpose()
-            .map_err(|source| Error::System {
-                what: "cannot keep the token in the state folder",
-                source,
-            })?;
+        let token = find_token(&config, (!in_memory).then_some(&*token_file))?;
         let doors_stop = CancellationToken::new();
+        let draining = CancellationToken::new();
         let deps = SessionDeps {
             tasks: Tasks::new(store.clone()),
             asks: Asks::load(&store, &config).await?,
@@ -248,14 +238,15 @@ impl App {
         }
         notes.extend(deps.budgets.notes(agents.iter().map(|agent| &*agent.key)));
         let push = Push::new(&config, store.clone(), deps.tasks.clone(), stop.clone());
-        let service = Arc::new(Service::new(deps, push.clone()));
+        let service = Arc::new(Service::new(deps, push.clone(), draining.clone()));
         let (failed, resumed) = service.recover().await?;
         if failed + resumed > 0 {
             notes.insert(0, format!("after the last end: {failed} running tasks were marked as failed, {resumed} waiting tasks go on"));
         }
         push.resume().await?;
         let secret = token.as_ref().map_or("", Token::secret);
-        let access = Access::new(&config, secret);
+        let kept = if in_memory { Err(secret.to_owned()) } else { Ok(token_file) };
+        let access = Access::new(&config, secret, &store.tokens().await?);
         notes.extend(access.weak_note());
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
@@ -263,12 +254,14 @@ impl App {
             openapi: std::sync::OnceLock::new(),
             config,
             access,
-            cards,
+            cards: RwLock::new(Arc::new(cards)),
+            reloading: Reloading::new(source, kept, started),
             agents,
             service,
             store,
             isolation,
             telemetry,
+            draining,
             stop: doors_stop,
             operations: TaskTracker::new(),
             port: address.port(),
@@ -320,6 +313,22 @@ impl App {
 }
 
 impl Running {
+    /// Reads the configuration again; what came of it, in words.
+    pub async fn reload(&self) -> String {
+        match self.doors.reload().await {
+            Ok(reloaded) => reloaded.to_string(),
+            Err(error) => format!("the configuration in force stays: {error}"),
+        }
+    }
+
+    /// Waits until a drain has come to its end: it was asked for, and no turn runs any more or its time is over.
+    pub async fn drained(&self) {
+        self.doors.draining.cancelled().await;
+        let patience = self.doors.config.timeouts.drain.get();
+        let quiet = self.doors.service.sessions().until_quiet();
+        let _ = tokio::time::timeout(patience, quiet).await;
+    }
+
     /// Stops accepting, ends turns, lets streams write their last event, closes the store. Returns
     /// whether all of it was done within the time allowed.
     pub async fn shut_down(self) -> bool {
@@ -344,6 +353,14 @@ impl Running {
         let _ = tokio::time::timeout(TELEMETRY_PATIENCE, telemetry.close()).await;
         in_time
     }
+}
+
+/// The bearer token, where one is asked for; `file` keeps one that is made.
+fn find_token(config: &Config, file: Option<&Path>) -> Result<Option<Token>, Error> {
+    let what = "cannot keep the token in the state folder";
+    let find = || Token::find(config.auth.token.as_deref(), file);
+    let token = config.auth.required.then(find).transpose();
+    token.map_err(|source| Error::System { what, source })
 }
 
 /// Writes down which files of the server's own agents could make, before the first of them starts: if one is there

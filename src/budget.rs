@@ -24,7 +24,7 @@ use crate::config::{Config, Dollars};
 use crate::store::{self, Account, Scope, Store, Used, Write};
 use ceiling::{Ceilings, Sums};
 use ledger::Ledger;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Usage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,9 +46,7 @@ pub struct Budgets(Arc<SharedBudgets>);
 struct SharedBudgets {
     store: Store,
     /// By agent.
-    ceilings: BTreeMap<String, Arc<Ceilings>>,
-    /// Whether there is any ceiling at all.
-    bounded: bool,
+    ceilings: RwLock<BTreeMap<String, Arc<Ceilings>>>,
     clock: Clock,
     /// Never held over an `.await`.
     ledger: Mutex<Ledger>,
@@ -85,6 +83,12 @@ struct Holds {
     accounts: Vec<Account>,
 }
 
+/// The ceilings of each agent.
+fn ceilings_of_all(config: &Config) -> BTreeMap<String, Arc<Ceilings>> {
+    let agents = config.agents.keys();
+    agents.map(|agent| (agent.clone(), Arc::new(Ceilings::of(config, agent)))).collect()
+}
+
 // === impl Budgets ===
 
 impl Budgets {
@@ -94,20 +98,18 @@ impl Budgets {
     }
 
     fn with_clock(config: &Config, store: Store, clock: Clock) -> Self {
-        let ceilings: BTreeMap<_, _> = config
-            .agents
-            .keys()
-            .map(|agent| (agent.clone(), Arc::new(Ceilings::of(config, agent))))
-            .collect();
-        let bounded = ceilings.values().any(|ceilings| !ceilings.is_empty());
         Self(Arc::new(SharedBudgets {
             store,
-            ceilings,
-            bounded,
+            ceilings: RwLock::new(ceilings_of_all(config)),
             clock,
             ledger: Mutex::default(),
             grown: Notify::new(),
         }))
+    }
+
+    /// Takes the ceilings of a configuration that was read again, for turns that begin from now on.
+    pub fn reload(&self, config: &Config) {
+        *self.0.ceilings.write() = ceilings_of_all(config);
     }
 
     /// What the operator should know about the ceilings of these agents.
@@ -176,7 +178,7 @@ impl Budgets {
             said: ReportedUsage::default(),
             holds: Holds { house: self.0.clone(), accounts: Vec::new() },
         };
-        if !self.0.bounded {
+        if !self.0.is_bounded() {
             return Ok(meter);
         }
         let mut accounts = Vec::from(meter.accounts(today));
@@ -194,7 +196,12 @@ impl Budgets {
 
 impl SharedBudgets {
     fn ceilings_of(&self, agent: &str) -> Arc<Ceilings> {
-        self.ceilings.get(agent).cloned().unwrap_or_default()
+        self.ceilings.read().get(agent).cloned().unwrap_or_default()
+    }
+
+    /// Whether there is any ceiling at all.
+    fn is_bounded(&self) -> bool {
+        self.ceilings.read().values().any(|ceilings| !ceilings.is_empty())
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -299,7 +306,8 @@ impl Meter {
             return;
         }
         self.parts.push((today, Sums::default()));
-        if self.house.bounded {
+        // A turn that began where nothing was bounded holds no sums.
+        if !self.holds.accounts.is_empty() {
             let accounts = self.accounts_of_day(today).into_iter();
             let accounts = accounts.chain(self.accounts_of_day(today + 1));
             let fresh: Vec<_> =

@@ -10,7 +10,7 @@ mod serve;
 use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
-use crate::client::{card, exit, send, sessions, tasks, watch};
+use crate::client::{card, exit, operate, send, sessions, tasks, token, usage, watch};
 use crate::config::guess::nearest;
 use crate::config::{Environment, Flags};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -76,6 +76,37 @@ enum Command {
         #[command(flatten)]
         agent: AgentArgs,
     },
+    /// Make, list and revoke tokens of callers
+    Token {
+        #[command(subcommand)]
+        command: token::TokenCommand,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Remove for good what is kept of a caller (`--caller`), of a context, or of a caller's context
+    Erase {
+        #[command(flatten)]
+        args: operate::EraseArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Have a running server read its configuration again
+    Reload(ServerArgs),
+    /// Have a running server accept no more messages, and end when no turn runs
+    Drain {
+        /// Do not wait for its end
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show what turns have cost, and what is left of the ceilings
+    Usage {
+        #[command(flatten)]
+        args: usage::UsageArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Fetch an agent's card and check it
     Card(card::CardArgs),
     /// Find what is wrong before a user does
@@ -112,8 +143,21 @@ enum Command {
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 3] = [
     ("Talk to agents", &["send", "approve", "deny", "answer"]),
-    ("See what they do", &["watch", "tasks", "sessions", "card"]),
-    ("Run a server", &["serve", "config", "doctor", "healthcheck", "completions"]),
+    ("See what they do", &["watch", "tasks", "sessions", "usage", "card"]),
+    (
+        "Run a server",
+        &[
+            "serve",
+            "reload",
+            "drain",
+            "erase",
+            "token",
+            "config",
+            "doctor",
+            "healthcheck",
+            "completions",
+        ],
+    ),
 ];
 
 /// The variable by which a shell asks.
@@ -222,6 +266,22 @@ pub fn run() -> ExitCode {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             let term = environment.get("TERM");
             explained(&server, sessions::run(command, &server, screen, term)).await
+        }),
+        Some(Command::Token { command, server }) => carry_out(async {
+            token::run(command, &Server::find(&server, &environment, &cwd)?, screen).await
+        }),
+        Some(Command::Erase { args, server }) => carry_out(async {
+            let found = Server::find(&server, &environment, &cwd)?;
+            operate::erase(&args, server.caller(), &found).await
+        }),
+        Some(Command::Reload(server)) => {
+            carry_out(async { operate::reload(&Server::find(&server, &environment, &cwd)?).await })
+        }
+        Some(Command::Drain { no_wait, server }) => carry_out(async {
+            operate::drain(&Server::find(&server, &environment, &cwd)?, no_wait).await
+        }),
+        Some(Command::Usage { args, server }) => carry_out(async {
+            usage::run(args, &Server::find(&server, &environment, &cwd)?, screen).await
         }),
         Some(Command::Card(args)) => carry_out(async {
             let server = Server::find_agent(&args.agent(), &environment, &cwd)?;

@@ -8,6 +8,7 @@ mod list;
 pub(crate) mod local;
 mod markdown;
 mod names;
+pub(crate) mod operate;
 mod outcome;
 pub(crate) mod report;
 pub(crate) mod send;
@@ -15,6 +16,8 @@ pub(crate) mod sessions;
 mod table;
 pub(crate) mod tasks;
 pub(crate) mod terminal;
+pub(crate) mod token;
+pub(crate) mod usage;
 pub(crate) mod watch;
 
 /// Exit codes: how a task ended, and after `sysexits.h` what kept us from it.

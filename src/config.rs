@@ -19,10 +19,12 @@ mod node;
 mod origin;
 mod own;
 mod paths;
+mod reload;
 mod renamed;
 mod sandbox;
 mod secrets;
 mod setup;
+mod tokens;
 mod tree;
 mod trust;
 mod units;
@@ -40,10 +42,12 @@ pub use isolation::{
 pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
 pub use origin::Origin;
 pub use own::Record;
+pub use reload::ConfigSource;
 pub use secrets::{MASK, masked};
 pub use setup::{
     DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
 };
+pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
 pub use validate::{ANYBODY, OWNER, network};
@@ -192,7 +196,7 @@ section! {
         /// The bearer token; made at random and kept in the state directory when unset.
         pub token: Option<String>,
         /// Further callers by name, each with a token of its own; a caller sees its own tasks alone.
-        pub tokens: BTreeMap<String, String>,
+        pub tokens: BTreeMap<String, CallerToken>,
         /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
         pub priorities: BTreeMap<String, u8>,
         /// Whether a token is asked for at all.
@@ -373,6 +377,8 @@ section! {
         pub wrong_tokens: u32 = 30,
         /// Tries that wait at a time after a wrong token, where a token can be guessed.
         pub wrong_tokens_waiting: usize = 16,
+        /// Tokens in the store, the revoked and expired ones included.
+        pub tokens: usize = 1000,
         /// Callers and addresses remembered by the rate limits.
         pub rate_keys: usize = 10_000,
         /// HTTP/2 streams of one connection.
@@ -446,6 +452,8 @@ section! {
         pub terminate: Age = seconds(5),
         /// From a signal to the server's end, running turns included.
         pub shutdown: Age = seconds(20),
+        /// From a drain to the server's end, whatever runs by then.
+        pub drain: Age = seconds(3600),
         /// For a request's headers.
         pub header: Age = seconds(10),
         /// How long a connection without a request is kept.

@@ -9,6 +9,7 @@ mod grpc;
 mod jsonrpc;
 mod listen;
 mod openapi;
+mod reload;
 mod rest;
 mod stream;
 
@@ -16,6 +17,7 @@ pub use answers::Answers;
 pub use card::Cards;
 pub use listen::serve;
 pub use openapi::Document;
+pub use reload::Reloading;
 
 use self::listen::UnderWay;
 use crate::access::{Access, Arrival, Denied, Forwarded};
@@ -31,11 +33,12 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use bytes::Bytes;
 use door::AuditEntry;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use parking_lot::RwLock;
 use pilothouse_a2a::Bounds;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use pilothouse_sandbox::isolation::Isolation;
@@ -75,7 +78,9 @@ pub struct Doors {
     /// The guard.
     pub access: Access,
     /// What stands on the cards.
-    pub cards: Cards,
+    pub cards: RwLock<Arc<Cards>>,
+    /// How the configuration is read again.
+    pub reloading: Reloading,
     /// The agents that are served.
     pub agents: Arc<Agents>,
     /// The operations.
@@ -86,6 +91,8 @@ pub struct Doors {
     pub isolation: Isolation,
     /// Console and audit.
     pub telemetry: Telemetry,
+    /// No message is accepted any more; the server stops when no turn runs.
+    pub draining: CancellationToken,
     /// Ends streams when the server stops.
     pub stop: CancellationToken,
     /// The operations that were begun, to be awaited at the end.
@@ -114,6 +121,12 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/sessions/{id}/attach", post(admin::attach::attach))
         .route("/api/v1/asks", get(admin::asks::list))
         .route("/api/v1/asks/{id}", post(admin::asks::answer))
+        .route("/api/v1/erase", post(admin::erase::erase))
+        .route("/api/v1/drain", post(admin::operate::drain))
+        .route("/api/v1/usage", get(admin::usage::usage))
+        .route("/api/v1/reload", post(admin::operate::reload))
+        .route("/api/v1/tokens", get(admin::tokens::list).post(admin::tokens::create))
+        .route("/api/v1/tokens/{id}", delete(admin::tokens::revoke))
         .route("/lf.a2a.v1.A2AService/{method}", any(grpc::call))
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
         .route_service("/grpc.health.v1.Health/{method}", health(&doors))
@@ -201,6 +214,11 @@ fn is_malformed(error: &axum::Error) -> bool {
 }
 
 impl Doors {
+    /// What stands on the cards now.
+    fn cards(&self) -> Arc<Cards> {
+        self.cards.read().clone()
+    }
+
     /// The body of a caller's request, within `limits.body`, `limits.bodies` and `timeouts.body`.
     async fn read_body(
         &self,
@@ -311,7 +329,7 @@ fn arrival<B>(request: &Request<B>) -> Arrival {
     request.extensions().get().cloned().unwrap_or_else(|| {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
         let forwarded = Forwarded::direct(nowhere);
-        Arrival { forwarded, local: nowhere, host: String::new() }
+        Arrival { forwarded, local: nowhere, host: String::new(), wanted: None }
     })
 }
 
@@ -324,34 +342,16 @@ fn peer<B>(request: &Request<B>) -> IpAddr {
     arrival(request).forwarded.client
 }
 
-/// A refusal at the door as the error of every binding.
-fn denial(denied: &Denied) -> (StatusCode, Error) {
-    let (status, kind) = match denied {
-        Denied::NoToken | Denied::WrongToken => {
-            (StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated)
-        }
-        Denied::UnclearHost => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest),
-        Denied::Host(_) | Denied::Origin(_) => (StatusCode::FORBIDDEN, ErrorKind::PermissionDenied),
-        Denied::Locked(_) | Denied::NotCompared(_) => {
-            (StatusCode::TOO_MANY_REQUESTS, ErrorKind::ResourceExhausted)
-        }
-    };
-    let mut error = Error::new(kind, denied.to_string());
-    if let Denied::Locked(seconds) | Denied::NotCompared(seconds) = denied {
-        error = error.retry_after(*seconds);
-    }
-    (status, error)
-}
-
 /// The refusal of a request for what is public, where it names a host that is not served here.
 fn refuse_host(doors: &Doors, request: &Request) -> Option<Response> {
     let denied = doors.access.check_host(&arrival(request)).err()?;
-    Some(refusal(&denied))
+    Some(refusal(denied))
 }
 
 /// A refusal at the door as a response.
-fn refusal(denied: &Denied) -> Response {
-    let (status, error) = denial(denied);
+fn refusal(denied: Denied) -> Response {
+    let error = Error::from(denied);
+    let status = StatusCode::from_u16(error.kind.codes().http).unwrap_or(StatusCode::FORBIDDEN);
     with_advice(json_response(status, status_object(&error).to_string()), &error)
 }
 

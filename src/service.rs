@@ -1,13 +1,16 @@
 //! The operations, once, on v1.0 types. It knows no transport and no dialect.
 
 mod answer;
+mod erase;
 mod follow;
 mod list;
 mod message;
 mod recover;
 mod repeat;
+mod scope;
 mod send;
 
+pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};
 
@@ -51,6 +54,8 @@ pub struct Service {
     repeats: Repeats,
     telemetry: Telemetry,
     stop: CancellationToken,
+    /// No message is accepted any more.
+    draining: CancellationToken,
 }
 
 /// Who calls which agent.
@@ -71,7 +76,7 @@ impl Client {
 
 impl Service {
     /// The operations over sessions that share these parts.
-    pub fn new(deps: SessionDeps, push: Push) -> Self {
+    pub fn new(deps: SessionDeps, push: Push, draining: CancellationToken) -> Self {
         let bytes = deps.config.limits.prompts.as_usize().max(1);
         Self {
             config: deps.config.clone(),
@@ -84,9 +89,20 @@ impl Service {
             prompts: FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new()),
             telemetry: deps.telemetry.clone(),
             stop: deps.stop.clone(),
+            draining,
             sessions: Sessions::new(deps),
             push,
             repeats: Repeats::default(),
+        }
+    }
+
+    /// Takes the ceilings and the rules for asks of a configuration that was read again.
+    pub fn reload(&self, config: &Config) {
+        self.budgets.reload(config);
+        for agent in self.agents.iter() {
+            if let Some(config) = config.agents.get(&*agent.key) {
+                agent.set_policy(config);
+            }
         }
     }
 
@@ -116,7 +132,8 @@ impl Service {
 
     // === reading ===
 
-    /// A task of this caller by its id, or by the id that a v0.1 client of its made; the flag tells.
+    /// A task of this caller by its id, or by the id that a v0.1 client of its made; the flag tells. An admin finds those
+    /// of all callers by their id.
     ///
     /// # Errors
     ///
@@ -137,12 +154,25 @@ impl Service {
         {
             return Ok((log, true));
         }
+        if client.caller.is_admin() {
+            let found = self.tasks.find_of_anybody(&client.agent.key, id).await;
+            if let Some(log) = found.map_err(store::Error::incident)? {
+                return Ok((log, false));
+            }
+        }
         Err(Error::task_not_found(id.as_str()))
     }
 
     /// `GetTask` (specification 3.1.3).
-    pub async fn get(&self, log: &Arc<TaskLog>, request: &GetTaskRequest) -> Result<Task, Error> {
-        self.show(log, request.history_length).await
+    pub async fn get(
+        &self,
+        client: &Client,
+        log: &Arc<TaskLog>,
+        request: &GetTaskRequest,
+    ) -> Result<Task, Error> {
+        let mut task = self.show(log, request.history_length).await?;
+        name_caller(&mut task, &log.scope.caller, &client.caller);
+        Ok(task)
     }
 
     /// `CancelTask` (specification 3.1.5), up to showing the task; one that is canceled already stays so.
@@ -182,6 +212,13 @@ impl Service {
 /// The newest messages that are shown where `historyLength` says how many.
 fn messages(history: Option<i32>) -> usize {
     history.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0))
+}
+
+/// Names the caller of a task in its metadata, where its reader is another one.
+fn name_caller(task: &mut Task, owner: &Arc<str>, reader: &Caller) {
+    if *owner != reader.name {
+        task.metadata.get_or_insert_default().insert("pilothouse.caller", &**owner);
+    }
 }
 
 /// The task as its reader gets it.

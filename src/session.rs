@@ -27,6 +27,7 @@ mod disk;
 mod end_guard;
 mod ending;
 mod facts;
+mod failure;
 mod inbox;
 mod inquiry;
 mod limit;
@@ -51,6 +52,7 @@ mod waiting;
 
 pub use activity::Activity;
 use end_guard::EndGuard;
+pub use failure::FailureCode;
 pub use live::Removal;
 pub use registry::{Admission, NotAdmitted, Sessions};
 pub use waiting::WaitingTurn;
@@ -166,6 +168,8 @@ pub(crate) enum Order {
     Attach(Attach),
     /// Look whether you are still needed.
     Nudge,
+    /// Give up the process, where there is no turn.
+    Leave,
 }
 
 /// A channel of tokio makes room for 32 orders at once, for each session.

@@ -12,10 +12,14 @@
 //! caller takes a [`Scope`]; what is outside of it does not exist.
 
 mod backend;
+mod erasure;
 mod error;
 #[cfg(test)]
 mod laws;
+mod report;
+mod session_page;
 mod sqlite;
+mod token;
 
 use crate::config::Config;
 use bytes::Bytes;
@@ -28,8 +32,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use backend::Store;
+pub use erasure::{ErasedTask, Erasure};
 pub use error::{Conflict, Error, FaultKind};
+pub use report::{Usage, UsageOf, UsageReport};
+pub use session_page::{SessionPage, SessionPlace};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
+pub use token::TokenRow;
 
 /// What a caller may see: the tasks and sessions that are its own, of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +46,15 @@ pub struct Scope {
     pub caller: Arc<str>,
     /// The agent's name in the configuration.
     pub agent: Arc<str>,
+}
+
+/// Whose tasks or sessions are listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallerFilter {
+    /// Those of one caller.
+    One(Arc<str>),
+    /// Those of all callers.
+    All,
 }
 
 /// How safe a write must be before it is answered.
@@ -348,6 +365,15 @@ pub enum Write {
         /// The number of the task that it made or continued.
         n: i64,
     },
+    /// A new token, and how many there may be. Refused where there is no room ([`Conflict::Full`]).
+    Token(Box<TokenRow>, usize),
+    /// A token that is revoked. Refused where it is not there, or is revoked already ([`Conflict::Gone`]).
+    TokenRevoked {
+        /// Its id.
+        id: Arc<str>,
+        /// When.
+        at: Timestamp,
+    },
     /// What a turn used on a day; it is added to four accounts.
     Usage {
         /// The task's number.
@@ -373,6 +399,13 @@ pub enum Write {
         /// As JSON.
         text: String,
     },
+    /// What is kept of a caller beside its tasks and sessions is removed.
+    CallerGone {
+        /// The caller.
+        caller: Arc<str>,
+    },
+    /// Nothing is left of what was deleted before.
+    Scrub,
     /// Nothing new, but a write all the same: whether the store can be written.
     Probe,
     /// The server ends in order; nothing is written after this.
@@ -408,46 +441,6 @@ pub struct Page {
     pub next: Option<Place>,
     /// How many there are in all.
     pub total: u64,
-}
-
-/// A page of a list of sessions.
-#[derive(Debug)]
-pub struct SessionPage {
-    /// The rows, last used first.
-    pub rows: Vec<SessionRow>,
-    /// Whether further ones follow.
-    pub has_more: bool,
-    /// How many there are in all.
-    pub total: u64,
-}
-
-/// Where a session stands in a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionPlace {
-    /// When it was last used, in milliseconds.
-    pub used_ms: i64,
-    /// Its id.
-    pub id: Arc<str>,
-}
-
-impl SessionPlace {
-    /// The place of this session.
-    pub fn of(row: &SessionRow) -> Self {
-        Self { used_ms: row.used.as_millisecond(), id: row.id.clone() }
-    }
-
-    /// Reads one as it is displayed.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (used_ms, id) = text.split_once('.')?;
-        uuid::Uuid::parse_str(id).ok()?;
-        Some(Self { used_ms: used_ms.parse().ok()?, id: id.into() })
-    }
-}
-
-impl std::fmt::Display for SessionPlace {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}.{}", self.used_ms, self.id)
-    }
 }
 
 /// A store that is gone with the process, without a configuration.

@@ -11,6 +11,7 @@
 //! A log lives as long as somebody holds it: the actor during a turn, a subscriber. [`Tasks`] only
 //! knows the way back to it, so finished tasks cost no memory.
 
+mod anybody;
 mod view;
 mod waiting;
 

@@ -2,23 +2,28 @@
 
 pub mod audit;
 pub mod console;
+mod happening;
 mod raw;
 
 pub use audit::{Audit, Entry, Unsent};
 pub use console::{Console, TurnEnd};
 pub use raw::Raw;
 
+use crate::access::Caller;
 use crate::asks::{self, Answered};
 use crate::config::Config;
 use crate::store::{self, AskRow, Scope};
 use crate::task::TaskLog;
+use happening::Happening;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::AskKind;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::is_unshowable;
 use pilothouse_egress::Refusal;
 use serde_json::Value;
 use std::io;
 use std::sync::Arc;
+use tokio_util::task::TaskTracker;
 
 /// Everything that watches; clones share it.
 #[derive(Clone)]
@@ -28,6 +33,8 @@ struct SharedTelemetry {
     console: Console,
     raw: Raw,
     audit: Audit,
+    /// Entries of the audit log that wait for their place in its queue.
+    unsent: TaskTracker,
 }
 
 impl Telemetry {
@@ -37,7 +44,7 @@ impl Telemetry {
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
         let audit = Audit::open(config)?;
-        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit })))
+        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit, unsent: TaskTracker::new() })))
     }
 
     /// The log of raw agent lines.
@@ -73,16 +80,37 @@ impl Telemetry {
             None => (asks::words(&row.ask), "answer"),
         };
         self.0.console.ask(&log.id, &log.scope.caller, &words, command);
+        self.note(&Happening::asked(log, row));
     }
 
-    /// A person has answered.
-    pub fn answered(&self, log: &TaskLog, answered: &Answered) {
-        self.0.console.answer(&log.id, &log.scope.caller, answered.decision);
+    /// A message of a caller is stored.
+    pub fn accepted(&self, log: &TaskLog, caller: &Caller) {
+        self.note(&Happening::accepted(log, caller));
+    }
+
+    /// An ask is decided: by a caller, or because its time is over.
+    pub fn answered(&self, log: &TaskLog, answered: &Answered, caller: Option<&Caller>) {
+        let name = caller.map_or(&*log.scope.caller, |caller| &caller.name);
+        self.0.console.answer(&log.id, name, answered.decision);
+        self.note(&Happening::answered(log, answered, caller));
+    }
+
+    /// The operator's rules decide about what an agent asks for.
+    pub fn decided(&self, log: &TaskLog, kind: &AskKind, is_allowed: bool) {
+        self.note(&Happening::decided(log, kind, is_allowed));
+    }
+
+    /// Notes what happened. Nobody waits for a full queue here, so the entry itself does.
+    fn note(&self, happening: &Happening) {
+        if let Err(unsent) = self.0.audit.note(happening) {
+            self.0.unsent.spawn(unsent.send());
+        }
     }
 
     /// A turn is over.
     pub fn turn_ends(&self, log: &TaskLog, end: TurnEnd<'_>) {
         let duration_ms = end.took.as_millis();
+        self.note(&Happening::ended(log, &end));
         self.0.console.end_turn(&log.id, end);
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, duration_ms, state = log.state().name(), "a turn of task {} ended", log.id);
     }
@@ -106,9 +134,13 @@ impl Telemetry {
         }
         let entry = Entry {
             time: Timestamp::now(),
+            kind: "egress",
             caller: Some(scope.caller.to_string()),
+            token: None,
+            owner: None,
             peer: format!("agent {}", scope.agent),
             action: format!("egress {host}:{port}"),
+            subject: None,
             task: log.map(|log| log.id.to_string()),
             context: log.map(|log| log.context_id.to_string()),
             ask: None,
@@ -123,6 +155,8 @@ impl Telemetry {
 
     /// Writes out what waits.
     pub async fn close(&self) {
+        self.0.unsent.close();
+        self.0.unsent.wait().await;
         self.0.audit.close().await;
         self.0.console.close();
     }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::skills;
+use parking_lot::RwLock;
 use pilothouse_sandbox::isolation::BackendKind;
 use pilothouse_sandbox::isolation::{Exposed, Grants};
 use pilothouse_sandbox::supervisor::OWN_PROGRAM;
@@ -163,6 +164,7 @@ impl Agent {
             name,
             asks: agent.asks,
             stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
+            policy: RwLock::new(Arc::new(agent.clone())),
             config: agent,
             reason: None,
             notes,

@@ -1,9 +1,9 @@
 //! `pilothouse serve`: start, say what is served and how to reach it, serve, drain.
 
 use super::announce;
-use crate::app::App;
+use crate::app::{App, Running};
 use crate::client::exit;
-use crate::config::{Config, Environment, Flags, LogFormat, load_trusted};
+use crate::config::{Config, ConfigSource, Environment, Flags, LogFormat, load_trusted};
 use pilothouse_egress as egress;
 use rustix::process::DumpableBehavior;
 use std::io::IsTerminal;
@@ -58,8 +58,13 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         }
     };
     let is_json = loaded.config.log.format == LogFormat::Json;
+    let source = ConfigSource {
+        flags: flags.clone(),
+        environment: environment.clone(),
+        cwd: cwd.to_owned(),
+    };
     runtime.block_on(async {
-        let app = match App::build(loaded, cwd).await {
+        let app = match App::build(loaded, source).await {
             Ok(app) => app,
             Err(error) => {
                 fail(is_json, &error.to_string());
@@ -78,13 +83,10 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
             false => announce::print(&app, environment, cwd),
         }
         let running = app.spawn();
-        let name = signals.next().await;
+        let name = await_end(&running, &mut signals, is_json).await;
         let words =
             format!("{name}: ending running turns; a second signal ends everything at once");
-        match is_json {
-            true => tracing::info!("{words}"),
-            false => eprintln!("pilothouse: {words}"),
-        }
+        say(is_json, &words);
         tokio::select! {
             in_time = running.shut_down() => {
                 if in_time { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) }
@@ -95,6 +97,29 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
     })
 }
 
+/// Waits for what ends the server, and reads its configuration again as often as that is asked for.
+async fn await_end(running: &Running, signals: &mut Signals, is_json: bool) -> &'static str {
+    loop {
+        let heard = tokio::select! {
+            () = running.drained() => "the drain is over",
+            name = signals.next() => name,
+        };
+        match heard {
+            // A terminal that is closed takes along what it had started.
+            "SIGHUP" if !std::io::stdin().is_terminal() => say(is_json, &running.reload().await),
+            name => return name,
+        }
+    }
+}
+
+/// Says something that the operator should know.
+fn say(is_json: bool, words: &str) {
+    match is_json {
+        true => tracing::info!("{words}"),
+        false => eprintln!("pilothouse: {words}"),
+    }
+}
+
 /// Says why there is no server.
 fn fail(is_json: bool, why: &str) {
     match is_json {
@@ -103,7 +128,7 @@ fn fail(is_json: bool, why: &str) {
     }
 }
 
-/// The signals that end a server.
+/// The signals that a server hears.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,

@@ -1,5 +1,6 @@
 //! The server that a client command talks to: found by itself on this machine, or named.
 
+mod api;
 pub(crate) mod listener;
 
 use super::complete;
@@ -37,6 +38,9 @@ pub(crate) struct ServerArgs {
     /// State folder of the local server
     #[arg(long, value_name = "DIR", help_heading = "Server", global = true)]
     state_dir: Option<PathBuf>,
+    /// For an admin: list what is of this caller, or of all (`*`)
+    #[arg(long, value_name = "NAME", help_heading = "Server", global = true)]
+    caller: Option<String>,
 }
 
 /// Which server, which of its agents, and who calls.
@@ -74,6 +78,8 @@ pub(crate) struct Server {
     local: bool,
     /// This user runs it on this machine.
     ours: bool,
+    /// Whose tasks, sessions and asks are listed, where that is not the own caller.
+    caller: Option<String>,
 }
 
 impl ServerArgs {
@@ -121,8 +127,10 @@ impl Server {
             ("--url", args.url.clone()),
             ("--config", folder(&args.config)),
             ("--state-dir", folder(&args.state_dir)),
+            ("--caller", args.caller.clone()),
         ]);
-        Ok(Self { url, token, agent: None, options, local, ours })
+        let caller = args.caller.clone();
+        Ok(Self { url, token, agent: None, options, local, ours, caller })
     }
 
     /// The same, and the agent there that is named.
@@ -142,7 +150,7 @@ impl Server {
     #[cfg(test)]
     pub(super) fn of_url(url: &str) -> Self {
         let (url, options) = (url.to_owned(), String::new());
-        Self { url, token: None, agent: None, options, local: false, ours: false }
+        Self { url, token: None, agent: None, options, local: false, ours: false, caller: None }
     }
 
     /// The same server, and this agent there.
@@ -184,8 +192,8 @@ impl Server {
     pub(super) async fn client(&self) -> Result<Client, Failure> {
         let token = || self.token.as_ref().map(|token| token.0.clone());
         let base = self.base();
-        let found = if self.local || self.agent.is_some() {
-            Client::new(&format!("{base}/"), token())
+        let found = if self.local || self.agent.is_some() || self.caller.is_some() {
+            Client::new(&self.with_caller(&format!("{base}/")), token())
         } else {
             match Client::discover(&base, token()).await {
                 // An endpoint of its own, without a card beside it.
@@ -204,11 +212,7 @@ impl Server {
     /// Reads something below `base`.
     async fn read(&self, base: &str, path: &str) -> Result<Value, Failure> {
         let response = self.answer(Method::GET, (base, path), None).await?;
-        let body = body(response).await.map_err(|error| self.unreachable(&error))?;
-        serde_json::from_slice(&body).map_err(|_| Failure {
-            code: super::exit::UNAVAILABLE,
-            ..Failure::missing(format!("{} is no pilothouse", self.url))
-        })
+        self.parse(response).await
     }
 
     /// Posts to the house's own API; the answer stays open for as long as it is held.
@@ -227,7 +231,7 @@ impl Server {
         (base, path): (&str, &str),
         posted: Option<&Value>,
     ) -> Result<reqwest::Response, Failure> {
-        let url = parsed(&format!("{base}{path}"))?;
+        let url = parsed(&self.with_caller(&format!("{base}{path}")))?;
         let mut request = http(&url, PATIENCE)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
@@ -254,7 +258,7 @@ impl Server {
         Err(match (status, told) {
             (401, _) => Failure::not_authorised(&self.url),
             // Without words of its own it is the token that is meant.
-            (403, told) if posted.is_none() || told.is_none() => Failure::not_authorised(&self.url),
+            (403, None) => Failure::not_authorised(&self.url),
             (403, Some(told)) => Failure::new(super::exit::NOT_AUTHORISED, told),
             (404, Some(told)) => Failure::missing(told),
             (404, None) => Failure::missing(format!("{} has no {path}", self.url)),

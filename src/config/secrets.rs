@@ -34,7 +34,7 @@ pub fn masked(key: &str, value: &Value) -> Value {
     let last = key.rsplit('.').next().unwrap_or(key);
     match value {
         Value::String(text) if text.is_empty() => value.clone(),
-        Value::String(_) if looks_like_credential(last) || key.starts_with("auth.tokens.") => {
+        Value::String(_) if looks_like_credential(last) || is_caller_token(key, last) => {
             MASK.into()
         }
         Value::String(text) => without_password(text).into(),
@@ -48,6 +48,11 @@ pub fn masked(key: &str, value: &Value) -> Value {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
+}
+
+/// Whether this is a caller's token, not one of the members that say what it allows.
+fn is_caller_token(key: &str, last: &str) -> bool {
+    key.starts_with("auth.tokens.") && !matches!(last, "scopes" | "agents" | "expires")
 }
 
 /// A line of a file as it may be shown: what stands behind a credential's name is masked.
@@ -156,6 +161,8 @@ mod tests {
     fn a_secret_is_masked_and_an_empty_or_unset_one_is_not() {
         assert_eq!(masked("auth.token", &json!("abc")), json!("***"));
         assert_eq!(masked("auth.tokens.ci", &json!("abc")), json!("***"));
+        let limited = |token: &str| json!({"token": token, "scopes": ["read"], "agents": ["x"]});
+        assert_eq!(masked("auth.tokens.ci", &limited("abc")), limited("***"));
         assert_eq!(masked("auth.token", &json!(null)), json!(null));
         assert_eq!(masked("agents.x.env.set.GH_TOKEN", &json!("abc")), json!("***"));
         assert_eq!(masked("agents.x.env.set.LANG", &json!("C")), json!("C"));

@@ -1,5 +1,7 @@
 //! What cannot be: values that are right one by one and wrong together.
 
+mod tokens;
+
 use super::environment::{preset, preset_names};
 use super::error::Problem;
 use super::guess::nearest;
@@ -185,37 +187,7 @@ impl Config {
                 "`auth.token` is empty; leave it out and a random one is made".to_owned(),
             );
         }
-        let all =
-            self.auth.tokens.iter().map(|(name, token)| (format!("auth.tokens.{name}"), token));
-        let owner = self.auth.token.iter().map(|token| ("auth.token".to_owned(), token));
-        for (key, token) in owner.chain(all) {
-            let is_short = (1..SHORTEST_TOKEN).contains(&token.chars().count());
-            if is_short && self.auth.required && !self.is_loopback() {
-                found.add(
-                    &[&key, "server.host"],
-                    format!(
-                        "`{key}` has fewer than {SHORTEST_TOKEN} characters and `server.host` is {}: anyone who reaches \
-                         this machine could guess it; make one with `openssl rand -hex 32`, or listen on 127.0.0.1",
-                        self.server.host,
-                    ),
-                );
-            }
-        }
-        let mut seen: BTreeSet<&str> = self.auth.token.as_deref().into_iter().collect();
-        for (name, token) in &self.auth.tokens {
-            let key = format!("auth.tokens.{name}");
-            if token.trim().is_empty() {
-                found.add(
-                    &[&key],
-                    format!("`{key}` is empty; give that caller a token or leave it out"),
-                );
-            } else if !seen.insert(token) {
-                found.add(
-                    &[&key],
-                    format!("`{key}` is the token of another caller too; give each its own"),
-                );
-            }
-        }
+        self.check_tokens(found);
         let is_caller =
             |name: &str| [OWNER, ANYBODY].contains(&name) || self.auth.tokens.contains_key(name);
         for name in self.auth.priorities.keys().filter(|name| !is_caller(name)) {

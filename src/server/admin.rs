@@ -2,12 +2,18 @@
 
 pub(super) mod asks;
 pub(super) mod attach;
+pub(super) mod erase;
+pub(super) mod operate;
 mod page;
+pub(super) mod tokens;
+pub(super) mod usage;
 
 use super::answers::{AT_HAND, Room};
+use super::call::Named;
 use super::door::AuditEntry;
 use super::{Doors, arrival, json_response, refusal, refuse_host, under_way, with_advice};
-use crate::access::Denied;
+use crate::access::{Caller, Denied};
+use crate::config::TokenScope;
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionPlace, SessionRow, Store, Write};
 use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
@@ -63,10 +69,10 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
     let is_known = match doors.access.admit(request.headers(), &arrival(&request)).await {
         Ok(_) => true,
         Err(Denied::NoToken) => false,
-        Err(denied) => return refusal(&denied),
+        Err(denied) => return refusal(denied),
     };
     let store = store_works(&doors).await;
-    let stopping = doors.stop.is_cancelled();
+    let stopping = doors.stop.is_cancelled() || doors.draining.is_cancelled();
     let default = doors.agents.default_one();
     let agents: Vec<_> = doors.agents.iter().map(|agent| &*agent.key).collect();
     let (live, most) = doors.service.sessions().processes();
@@ -129,12 +135,15 @@ where
         AuditEntry::begin(doors, request.headers(), arrival(&request), under_way(&request)).await;
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request).cloned()) {
-        (Ok(caller), Some(agent)) => {
-            request.extensions_mut().insert(entry.clone());
-            let client = Client { caller, agent };
-            let performed = perform(doors, client, &entry, (request, most), work).await;
-            performed.unwrap_or_else(|error| Err(Box::new(failed(&error))))
-        }
+        (Ok(caller), Some(agent)) => match check_scope(&caller, &request, action) {
+            Ok(()) => {
+                request.extensions_mut().insert(entry.clone());
+                let client = Client { caller, agent };
+                let performed = perform(doors, client, &entry, (request, most), work).await;
+                performed.unwrap_or_else(|error| Err(Box::new(failed(&error))))
+            }
+            Err(denied) => Err(Box::new(failed(&denied.into()))),
+        },
         (Ok(_), None) => Err(Box::new(not_there("no such agent"))),
         (Err(error), _) => Err(Box::new(failed(&error))),
     };
@@ -147,6 +156,26 @@ where
     };
     entry.write(outcome, response.status()).await;
     response
+}
+
+/// Refuses a call that the caller's token does not allow. What an action needs beside the usual stands here.
+fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), Denied> {
+    if let Some(Named(agent)) = request.extensions().get::<Named>() {
+        caller.require_agent(agent)?;
+    }
+    match action {
+        // Who answers has to see what is asked.
+        "ListAsks" => {
+            let may_read = caller.require(TokenScope::Read);
+            may_read.or_else(|denied| caller.require(TokenScope::Answer).map_err(|_| denied))
+        }
+        "AnswerAsk" => caller.require(TokenScope::Answer),
+        "ListTokens" | "CreateToken" | "RevokeToken" | "Reload" | "Drain" | "Erase" => {
+            caller.require(TokenScope::Admin)
+        }
+        _ if request.method().is_safe() => caller.require(TokenScope::Read),
+        _ => caller.require(TokenScope::Send),
+    }
 }
 
 /// Why a response is a refusal, for the audit log.
@@ -213,7 +242,10 @@ pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) 
         let from = token.map(|token| SessionPlace::parse(token).ok_or_else(no_token));
         let from = from.transpose().map_err(refused)?;
         let store = &doors.store;
-        let page = store.sessions(&client.scope(), from, size).await.map_err(store_failed)?;
+        let page = store
+            .sessions(&client.caller.listed, &client.agent.key, from, size)
+            .await
+            .map_err(store_failed)?;
         let sessions =
             page.rows.iter().map(|row| (shown(&doors, row), SessionPlace::of(row).to_string()));
         let bounds = (size, page.total, most);
@@ -236,9 +268,17 @@ pub(super) async fn session(
         ("GetSession", most),
         async move |doors, client, request: Request<Bytes>| {
             let store = &doors.store;
-            match store.session_named(&client.scope(), &id).await.map_err(store_failed)? {
+            let mut found =
+                store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
+            if found.is_none() && client.caller.is_admin() {
+                let of_anybody = store.session_of_anybody(&client.agent.key, &id).await;
+                found = of_anybody.map_err(store_failed)?;
+            }
+            match found {
                 Some(row) => {
-                    entry_of(request.extensions()).set_context(&row.context_id);
+                    let entry = entry_of(request.extensions());
+                    entry.set_context(&row.context_id);
+                    entry.set_owner(&row.scope.caller);
                     Ok(json_response(StatusCode::OK, shown(&doors, &row).to_string()))
                 }
                 None => Err(Box::new(not_there(&format!("no session `{id}`")))),
@@ -255,6 +295,7 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
         "id": &*row.id,
         "contextId": row.context_id,
         "agent": &*row.scope.agent,
+        "caller": &*row.scope.caller,
         "conversation": row.conversation,
         "live": activity.has_process,
         "activity": activity,
@@ -336,7 +377,7 @@ fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u6
 /// A task of this caller: with the agent that the path names, else with any.
 async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<TaskLog>, Error> {
     let mut found = doors.service.find(&client, id, true).await;
-    for agent in doors.agents.iter() {
+    for agent in doors.agents.iter().filter(|agent| client.caller.grant.serves(&agent.key)) {
         if found.is_ok() {
             break;
         }

@@ -1,6 +1,8 @@
 //! An operation, whatever binding it came by: which agent is meant, what the service does, what is answered.
 
 mod head;
+mod meant;
+mod scope;
 
 pub(super) use head::{check_version, version};
 
@@ -24,8 +26,9 @@ use pilothouse_a2a::Method;
 use pilothouse_a2a::dialect::{Decoded, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
-use pilothouse_a2a::operation::{Call, Operation, Reply, SendMessageRequest};
+use pilothouse_a2a::operation::{Call, GetTaskRequest, Operation, Reply, SendMessageRequest};
 use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
+use scope::check_caller;
 use std::sync::Arc;
 
 /// The agent that a request's path names (`/agents/NAME/...`), taken off the path before it is routed.
@@ -173,7 +176,12 @@ impl Doors {
             Begun::Shows(log, history) => Box::pin(self.show(caller, log, history, entry)).await,
             Begun::Settles(log, history) => {
                 context.end_production();
-                match service.settle(&log).await? {
+                let settled = tokio::select! {
+                    biased;
+                    settled = service.settle(&log) => settled?,
+                    denied = context.caller.grant.ended() => return Err(denied.into()),
+                };
+                match settled {
                     // It fits in an event, and is kept nowhere else.
                     Some(message) => {
                         let room = self.answers.overdraw(caller, event);
@@ -192,7 +200,11 @@ impl Doors {
             }
             Begun::Streams(accepted) => {
                 context.end_production();
-                let first = service.await_first_word(&accepted.log).await?;
+                let first = tokio::select! {
+                    biased;
+                    first = service.await_first_word(&accepted.log) => first?,
+                    denied = context.caller.grant.ended() => return Err(denied.into()),
+                };
                 // The stream itself waits for room and says so where there is none.
                 let room = self.answers.reserve_piece(caller, event).await;
                 let is_roomy = room.is_ok();
@@ -286,6 +298,7 @@ impl Operating {
             agent: doors.meant(context.named(), call.tenant())?,
         };
         check_extensions(&client.agent, context.headers())?;
+        check_caller(&client, &call)?;
         let service = &doors.service;
         if !matches!(call, Call::SendMessage(_) | Call::SendStreamingMessage(_)) {
             self.place = None;
@@ -309,9 +322,7 @@ impl Operating {
             }
             Call::GetTask(request) => {
                 let log = self.find(&client, &request.id, method).await?;
-                let (most, service) = (Most::Task(log.clone()), service.clone());
-                let read = async move { service.get(&log, &request).await.map(Reply::Task) };
-                Ok(Begun::Reads(most, Box::pin(read)))
+                Ok(self.get(client, log, request))
             }
             Call::CancelTask(request) => {
                 let log = self.find(&client, &request.id, method).await?;
@@ -383,6 +394,12 @@ impl Operating {
         }
     }
 
+    fn get(&self, client: Client, log: Arc<TaskLog>, request: GetTaskRequest) -> Begun {
+        let (most, service) = (Most::Task(log.clone()), self.doors.service.clone());
+        let read = async move { service.get(&client, &log, &request).await.map(Reply::Task) };
+        Begun::Reads(most, Box::pin(read))
+    }
+
     async fn send(
         &mut self,
         client: &Client,
@@ -442,42 +459,6 @@ fn shorten(log: &TaskLog, error: &Error) -> Task {
     let metadata = serde_json::Map::from_iter([("pilothouse.shortened".to_owned(), why.into())]);
     task.metadata = Some(metadata.into());
     task
-}
-
-impl Doors {
-    /// The agent that a call is meant for, by its path and by its tenant.
-    fn meant(&self, named: Option<&Named>, tenant: Option<&str>) -> Result<Arc<Agent>, Error> {
-        let agents = &self.agents;
-        let tenant = tenant.filter(|tenant| !tenant.is_empty());
-        let name = match (named, tenant) {
-            (Some(Named(name)), Some(tenant)) if **name != *tenant => {
-                return Err(Error::invalid(
-                    "tenant",
-                    "the path names another agent; leave the tenant out, or name the same",
-                ));
-            }
-            (Some(Named(name)), _) => &**name,
-            (None, Some(tenant)) => tenant,
-            (None, None) => return Ok(agents.default_one().clone()),
-        };
-        agents.get(name).cloned().ok_or_else(|| no_agent(name))
-    }
-
-    fn waits(
-        &self,
-        dialect: Dialect,
-        request: &SendMessageRequest,
-        blocking: Option<bool>,
-    ) -> bool {
-        match dialect {
-            Dialect::V1_0 => !request
-                .configuration
-                .as_ref()
-                .is_some_and(|configuration| configuration.return_immediately),
-            Dialect::V0_3 => blocking.unwrap_or(self.config.compat.v03.blocking_default),
-            Dialect::V0_1 => true,
-        }
-    }
 }
 
 /// No agent of this name is served.

@@ -114,10 +114,11 @@ pub(super) async fn jwks(State(doors): State<Arc<Doors>>, request: Request) -> R
     if let Some(refused) = refuse_host(&doors, &request) {
         return refused;
     }
-    match &doors.cards.signer {
+    let cards = doors.cards();
+    match &cards.signer {
         Some(signer) => {
-            let (cards, body) = (&doors.cards, signer.jwks().to_string());
-            answer(cards, cards.since, request.headers(), body)
+            let body = signer.jwks().to_string();
+            answer(&cards, cards.since, request.headers(), body)
         }
         None => admin::not_found(request).await,
     }
@@ -138,11 +139,12 @@ async fn respond(doors: &Doors, request: Request, shape: Shape) -> Response {
     let base = doors.base_url(&request);
     let by_name = request.extensions().get::<Named>().is_some();
     let mut view = shape.of(&build(doors, agent, &base, by_name, false));
-    if let Some(signer) = doors.cards.signer.as_ref().filter(|_| shape != Shape::V1) {
+    let cards = doors.cards();
+    if let Some(signer) = cards.signer.as_ref().filter(|_| shape != Shape::V1) {
         signer.sign_v0_3(&mut view, &base);
     }
-    let since = agent.offers.changed().unwrap_or(doors.cards.since);
-    answer(&doors.cards, since, request.headers(), view.to_string())
+    let since = agent.offers.changed().unwrap_or(cards.since);
+    answer(&cards, since, request.headers(), view.to_string())
 }
 
 // === what stands on a card ===
@@ -183,7 +185,7 @@ fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool
         card.security_schemes.insert("bearer".to_owned(), scheme);
         card.security_requirements.push(SecurityRequirement::of("bearer"));
     }
-    if let Some(signer) = &doors.cards.signer {
+    if let Some(signer) = &doors.cards().signer {
         signer.sign(&mut card, base);
     }
     card

@@ -7,9 +7,9 @@
 //! next event) stays with the request. The entry in the audit log belongs to both; whoever of them is there
 //! last writes it.
 
+use super::Doors;
 use super::call::{Named, known_part};
 use super::listen::{Production, UnderWay};
-use super::{Doors, denial};
 use crate::access::{Arrival, Caller};
 use crate::asks::Answered;
 use crate::task::TaskLog;
@@ -109,6 +109,9 @@ struct Inner {
 #[derive(Default)]
 struct Known {
     caller: Option<Arc<str>>,
+    token: Option<Arc<str>>,
+    owner: Option<Arc<str>>,
+    subject: Option<String>,
     action: Option<String>,
     task: Option<String>,
     context: Option<String>,
@@ -139,9 +142,11 @@ impl AuditEntry {
         };
         let entry = Self(Arc::new(inner));
         let admitted = doors.access.admit(headers, &arrival).await;
-        let admitted = admitted.map_err(|denied| denial(&denied).1);
+        let admitted = admitted.map_err(Error::from);
         if let Ok(caller) = &admitted {
-            entry.0.known.lock().caller = Some(caller.name.clone());
+            let mut known = entry.0.known.lock();
+            known.caller = Some(caller.name.clone());
+            known.token = Some(caller.grant.id.clone());
         }
         (entry, admitted)
     }
@@ -156,8 +161,9 @@ impl AuditEntry {
         self.0.known.lock().action.as_deref() == Some(action)
     }
 
-    /// Notes the task.
+    /// Notes the task, and whose it is where that is somebody else.
     pub(super) fn set_task(&self, log: &TaskLog) {
+        self.set_owner(&log.scope.caller);
         self.set_task_id(&log.id);
         self.set_context(&log.context_id);
     }
@@ -165,6 +171,17 @@ impl AuditEntry {
     /// Notes the task that is asked for, whether or not it exists.
     pub(super) fn set_task_id(&self, id: &TaskId) {
         self.0.known.lock().task = Some(known_part(id.as_str()));
+    }
+
+    /// Notes what else an act of an admin is about: a token's id, say.
+    pub(super) fn set_subject(&self, subject: &str) {
+        self.0.known.lock().subject = Some(known_part(subject));
+    }
+
+    /// Notes whose task, session or ask it is, where an admin asks for that of another caller.
+    pub(super) fn set_owner(&self, caller: &Arc<str>) {
+        let mut known = self.0.known.lock();
+        known.owner = Some(caller.clone()).filter(|caller| known.caller.as_ref() != Some(caller));
     }
 
     /// Notes the context.
@@ -223,9 +240,13 @@ impl Inner {
         };
         Some(Entry {
             time: self.time,
+            kind: "request",
             caller: known.caller.take().map(|caller| caller.to_string()),
+            token: known.token.take().map(|token| token.to_string()),
+            owner: known.owner.take().map(|owner| owner.to_string()),
             peer: self.peer.to_string(),
             action: known.action.take().unwrap_or_else(|| "POST".to_owned()),
+            subject: known.subject.take(),
             task: known.task.take(),
             context: known.context.take(),
             ask: known.ask.take(),

@@ -284,7 +284,7 @@ impl Listener {
                         false => admin::not_found(request).await,
                     }
                 }
-                Err(denied) => refusal(&denied),
+                Err(denied) => refusal(denied),
             }
         } else {
             refuse(

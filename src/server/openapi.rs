@@ -79,8 +79,8 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
     let document = doors.openapi.get_or_init(|| Document::new(&doors.config));
     let servers = servers.to_string();
     let digest = document.digest.clone().chain_update(&servers).finalize();
-    let cards = &doors.cards;
-    cached(cards, cards.since, request.headers(), &digest, document.with(servers))
+    let cards = doors.cards();
+    cached(&cards, cards.since, request.headers(), &digest, document.with(servers))
 }
 
 fn servers(base: &str, agents: &[&str], default: &str) -> Value {

@@ -128,9 +128,14 @@ impl Reader {
         let most = CATCH_UP_BYTES + limits.event.as_usize();
         let cursor = self.stream.cursor.as_mut()?;
         let log = cursor.shared_log();
+        let grant = self.caller.grant.clone();
         let (mut events, room) = loop {
             let ahead = tokio::select! {
                 biased;
+                denied = grant.ended() => {
+                    self.over = true;
+                    return Some(Next::Broken(denied.into()));
+                }
                 ahead = cursor.look() => ahead,
                 () = tokio::time::sleep(patience) => return Some(Next::Idle),
                 // A turn that runs is ended and says so; one that does not run says nothing more.

@@ -2,11 +2,12 @@
 
 use super::send::refused;
 use super::{Accepted, Client, Service};
+use crate::access::Caller;
 use crate::asks::{self, Answered, Decision, Pass};
 use crate::backoff::Backoff;
 use crate::config::AskTimeout;
 use crate::session::{Delivery, Origin};
-use crate::store::{self, AskRow, Durability, Write};
+use crate::store::{self, AskRow, Durability, Scope, Write};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -45,14 +46,18 @@ impl Service {
 
     /// The open asks of these, oldest first, a page of them.
     pub fn asks(&self, clients: &[Client], after: Option<&str>, most: usize) -> asks::Page {
-        let scopes: Vec<_> = clients.iter().map(Client::scope).collect();
-        self.asks.page(&scopes, after, most, self.config.limits.response.as_usize())
+        let is_listed = |scope: &Scope| {
+            clients
+                .iter()
+                .any(|client| client.agent.key == scope.agent && client.caller.lists(scope))
+        };
+        self.asks.page(is_listed, after, most, self.config.limits.response.as_usize())
     }
 
-    /// An open ask of this caller.
+    /// An open ask of this caller; an admin has those of all callers.
     pub fn own_ask(&self, client: &Client, id: &str) -> Option<Arc<AskRow>> {
         let row = self.asks.get(id);
-        row.filter(|row| row.scope == client.scope())
+        row.filter(|row| row.scope.agent == client.agent.key && client.caller.sees(&row.scope))
     }
 
     /// Answers an ask by its id, with what a data part would hold.
@@ -78,7 +83,7 @@ impl Service {
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         let told = self.prompt(&client.agent, &message)?;
-        let accepted = self.continue_task(&log, message, told, None).await?;
+        let accepted = self.continue_task(&client.caller, &log, message, told, None).await?;
         accepted.ok_or_else(not_open_any_more)
     }
 
@@ -90,6 +95,7 @@ impl Service {
         decision: Decision,
         message: Option<Message>,
         mut also: Vec<Write>,
+        caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         // One of several answers gets it.
         let Some(row) = self.asks.take(&row.id) else {
@@ -114,7 +120,7 @@ impl Service {
             Delivery::Gone => self.resume(log, &row, &decision).await?,
         }
         let answered = Answered::new(&row, &decision);
-        self.telemetry.answered(log, &answered);
+        self.telemetry.answered(log, &answered, caller);
         let answered = Some(answered);
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered, setup: None }))
     }
@@ -240,10 +246,12 @@ impl Service {
                 .map_err(store::Error::incident)?;
             self.asks.forget(log.n);
             self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
+            let canceled = Answered { ask: row.id.clone(), decision: "cancel" };
+            self.telemetry.answered(&log, &canceled, None);
             return Ok(());
         }
         let reason = format!("nobody answered within {open}.");
-        self.decided(&log, row, Decision::Deny { reason }, None, Vec::new()).await.map(drop)
+        self.decided(&log, row, Decision::Deny { reason }, None, Vec::new(), None).await.map(drop)
     }
 }
 

@@ -1,16 +1,19 @@
 //! `ListTasks` (specification 3.1.4): a page of tasks and how many there are, as the store had them at one moment.
 
-use super::{Client, Service, present};
-use crate::store::{self, Filter, Place, ReadTransaction, Scope, TaskRow};
+use super::{Client, Service, name_caller, present};
+use crate::access::Caller;
+use crate::store::{self, Filter, Place, ReadTransaction, TaskRow};
 use crate::task::{self, Extent, Listed, Tasks};
 use pilothouse_a2a::error::Error;
 use pilothouse_a2a::operation::{ListTasksRequest, ListTasksResponse};
 use pilothouse_a2a::task::{Task, TaskState};
+use std::sync::Arc;
 
 /// What is read for one page.
 struct Listing {
     tasks: Tasks,
-    scope: Scope,
+    caller: Caller,
+    agent: Arc<str>,
     filter: Filter,
     from: Option<Place>,
     size: u32,
@@ -57,7 +60,8 @@ impl Service {
         }
         let listing = Listing {
             tasks: self.tasks.clone(),
-            scope: client.scope(),
+            caller: client.caller.clone(),
+            agent: client.agent.key.clone(),
             filter: Filter {
                 context_id: request.context_id,
                 state: (request.status != TaskState::Unspecified).then_some(request.status),
@@ -92,7 +96,8 @@ impl Service {
 impl Listing {
     /// The page as the store has it at this moment; tasks that somebody holds as they are shown to everybody.
     fn read(self, reads: &ReadTransaction<'_>) -> Result<TaskPage, store::Error> {
-        let found = reads.list(&self.scope, &self.filter, self.from, self.size)?;
+        let (callers, agent) = (&self.caller.listed, &self.agent);
+        let found = reads.list_of(callers, agent, &self.filter, self.from, self.size)?;
         let mut page = TaskPage {
             tasks: Vec::with_capacity(found.rows.len()),
             total: found.total,
@@ -119,6 +124,7 @@ impl Listing {
             };
             let truncated = snapshot.truncated;
             let mut task = present(snapshot, self.inline, self.history);
+            name_caller(&mut task, &row.scope.caller, &self.caller);
             let place = Place { status_ms: row.status_at.as_millisecond(), n: row.n };
             // It has moved on since the page was read.
             if self.filter.state.is_some_and(|state| task.status.state != state) {

@@ -2,7 +2,7 @@
 
 use super::repeat::Mark;
 use super::{Service, message};
-use crate::session::{Fork, Origin};
+use crate::session::{FailureCode, Fork, Origin};
 use crate::store::{self, Durability, SessionRow, TaskRow, Write};
 use crate::task::{Record, TaskLog, Waiting};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
@@ -10,6 +10,7 @@ use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
+use serde_json::json;
 use std::sync::Arc;
 
 impl Service {
@@ -37,7 +38,10 @@ impl Service {
                 message: Some(Message::new(Role::Agent, vec![Part::text(words)])),
                 timestamp: Some(Timestamp::now()),
             };
-            let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
+            let (id, context) = (log.id.clone(), log.context_id.clone());
+            let mut update = TaskStatusUpdateEvent::new(id, context, status);
+            let metadata = json!({"failure": FailureCode::ServerStopped.word()});
+            update.metadata = metadata.as_object().cloned().map(Into::into);
             let used = Write::SessionInUse { id: row.session.clone(), at: Timestamp::now() };
             let records = vec![Record::Status(update)];
             log.record_with(&self.store, vec![used], records, Durability::Synced).await?;

@@ -2,7 +2,9 @@
 
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
+use super::scope::check_sender;
 use super::{Client, RETRY_SECONDS, Service};
+use crate::access::Caller;
 use crate::agent::Agent;
 use crate::asks::{self, Answered};
 use crate::config::{AtAccountLimit, Replies};
@@ -64,6 +66,7 @@ impl Service {
         request: SendMessageRequest,
         beside: Beside<'_>,
     ) -> Result<Accepted, Error> {
+        check_sender(&client.caller)?;
         message::check_message(&request.message, beside.alias)?;
         self.take(client, request, beside).await
     }
@@ -104,6 +107,7 @@ impl Service {
         };
         let print = key.is_none().then_some(print);
         let (accepted, hook) = self.accept_first(client, request, beside, key, print).await?;
+        self.telemetry.accepted(&accepted.log, &client.caller);
         first.accepted(&accepted.log);
         if let Some(hook) = hook {
             let after = accepted.before.unwrap_or(0);
@@ -158,15 +162,13 @@ impl Service {
         let told = self.prompt(&client.agent, &message)?;
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
-            (Some(id), _) => {
-                let found = self.tasks.find(&scope, id).await.map_err(store::Error::incident)?;
-                Some(found.ok_or_else(|| Error::task_not_found(id.as_str()))?)
-            }
+            (Some(id), _) => Some(self.find(client, id, false).await?.0),
             (None, Some(alias)) => {
                 self.tasks.find_alias(&scope, alias).await.map_err(store::Error::incident)?
             }
             (None, None) => None,
         };
+        self.check_scope(client, continued.as_deref(), &message)?;
         let same_context = |log: &TaskLog| {
             message.context_id.as_ref().is_none_or(|context| *context == log.context_id)
         };
@@ -186,13 +188,14 @@ impl Service {
                 ))
             }
             Some(log) if message.task_id.is_some() => {
-                let taken = self.continue_task(&log, message, told, key).await?;
+                let taken = self.continue_task(&client.caller, &log, message, told, key).await?;
                 taken.ok_or_else(|| not_open(&log))
             }
             // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
             Some(log) => {
-                let taken =
-                    self.continue_task(&log, message.clone(), told.clone(), key.clone()).await?;
+                let taken = self
+                    .continue_task(&client.caller, &log, message.clone(), told.clone(), key.clone())
+                    .await?;
                 if let Some(accepted) = taken {
                     return Ok((accepted, hook));
                 }
@@ -316,6 +319,7 @@ impl Service {
     /// None where the task is over by now.
     pub(super) async fn continue_task(
         &self,
+        caller: &Caller,
         log: &Arc<TaskLog>,
         mut message: Message,
         mut told: Told,
@@ -333,7 +337,7 @@ impl Service {
         if let Some(ask) = self.asked(log, &message)? {
             let decision = asks::decide(&ask, &message)?;
             if !ask.ends_turn {
-                return self.decided(log, ask, decision, Some(message), also).await;
+                return self.decided(log, ask, decision, Some(message), also, Some(caller)).await;
             }
             if asks::named(&message).is_some() {
                 told.prompt.text = decision.plain();
@@ -396,6 +400,7 @@ impl Service {
             self.sessions.steer(log);
         }
         let answered = answered.and(ended).map(|(answered, _)| answered);
+        answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(caller)));
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered, setup }))
     }
 }

@@ -20,6 +20,7 @@ use super::begin::{Begin, NotStarted};
 use super::end_guard::end_failed;
 use super::ending::Cause;
 use super::facts::TurnFacts;
+use super::failure::FailureCode;
 use super::pipe::read;
 use super::questions::ask_row;
 use super::resources::{CurrentTurn, SessionResources};
@@ -190,6 +191,7 @@ impl Actor {
                 translator,
                 clock: None,
                 meter: None,
+                failure: None,
                 closing: Vec::new(),
                 fork: origin.fork,
                 _prompt_place: origin.prompt,
@@ -219,7 +221,10 @@ impl Actor {
             {
                 return;
             }
-            Err(NotStarted::Ended(cause)) => Some(cause.outcome(&session.deps.config)),
+            Err(NotStarted::Ended(cause)) => {
+                turn.failure = FailureCode::of_start(&cause);
+                Some(cause.outcome(&session.deps.config))
+            }
         };
         session.activity.enter(SessionState::Ending);
         match outcome {
@@ -291,11 +296,12 @@ impl Actor {
         {
             return log.reply(&deps.store, text, vec![use_ended]).await.map(|()| true);
         }
-        let facts = TurnFacts {
+        let mut facts = TurnFacts {
             conversation: row.conversation.clone(),
             isolation: agent.isolation(&deps.isolation),
             setup: row.setup.clone(),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
+            failure: None,
             background: match (&outcome, &running) {
                 (Outcome::Completed { .. }, Some(running)) => running.driver.background(),
                 _ => Vec::new(),
@@ -307,9 +313,12 @@ impl Actor {
             Ok(()) => (outcome, ask),
             Err(full) => {
                 let (message, hint) = (full.to_string(), Some(full.hint()));
+                turn.failure = Some(FailureCode::Fault);
                 (Outcome::Failed { message, hint }, None)
             }
         };
+        turn.failure = FailureCode::of(&outcome, turn.failure);
+        facts.failure = turn.failure;
         let records = turn.translator.finish(outcome, &facts, ask.as_deref());
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
@@ -336,6 +345,7 @@ impl Actor {
             took: translator.elapsed(),
             waited: turn.clock.as_ref().map(TurnClock::waited).unwrap_or_default(),
             remark: translator.remark(),
+            failure: turn.failure.map(FailureCode::word),
             words,
         };
         deps.telemetry.turn_ends(&turn.log, end);

@@ -10,6 +10,7 @@ mod steps;
 use super::activity::{ActivitySender, SessionState, WaitsFor};
 use super::disk::DiskFault;
 use super::ending::{Cause, Ending, Measure, fault_with};
+use super::failure::FailureCode;
 use super::inbox::Inbox;
 use super::limit::LimitReached;
 use super::live::LiveSessions;
@@ -93,6 +94,8 @@ pub(super) struct Conversed {
     pub(super) refused: bool,
     /// Why another try is of no use, if it is.
     pub(super) limit: Option<LimitReached>,
+    /// Why the turn fails, where it was ended for a reason of the server's.
+    pub(super) failure: Option<FailureCode>,
     /// Where the turn was ended before its agent ended it: what began below the agent since, began in this turn.
     pub(super) stopped_since: Option<Moment>,
 }
@@ -114,7 +117,8 @@ impl<'a> Conversation<'a> {
         let Running { confinement, .. } = running;
         let (seen, is_carried) = (confinement.take_refusal(), confinement.carries_models());
         let limit = LimitReached::learn(limit, seen, is_carried, longest);
-        Conversed { outcome, heard, refused, limit, stopped_since }
+        let failure = ending.failure();
+        Conversed { outcome, heard, refused, limit, failure, stopped_since }
     }
 
     fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {

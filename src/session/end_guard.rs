@@ -2,11 +2,14 @@
 //! gone, or no turn came after an answer.
 
 use super::SessionDeps;
-use super::records::status_with_words;
+use super::failure::FailureCode;
+use super::records::status;
 use crate::backoff::Backoff;
 use crate::store::Durability;
 use crate::task::TaskLog;
+use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::TaskState;
+use serde_json::Map;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -64,7 +67,10 @@ impl Drop for EndGuard {
 pub(super) async fn end_failed(deps: Arc<SessionDeps>, log: Arc<TaskLog>, words: &'static str) {
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     loop {
-        let record = status_with_words(&log, TaskState::Failed, words);
+        let failure = ("failure".to_owned(), FailureCode::ServerStopped.word().into());
+        let message = Message::new(Role::Agent, vec![Part::text(words)]);
+        let metadata = Map::from_iter([failure]);
+        let record = status(&log, TaskState::Failed, Some(message), Some(metadata));
         if log.record(&deps.store, vec![record], Durability::Synced).await.is_ok() {
             return;
         }

@@ -1,6 +1,7 @@
 //! How a turn ends that its agent has not ended yet: why, how far its end is driven, and what the turn has come to.
 //! Nothing is done here: whoever holds an [`Ending`] does what it says.
 
+use super::failure::FailureCode;
 use crate::budget::Exceeded;
 use crate::config::Config;
 use pilothouse_agents::Outcome;
@@ -78,6 +79,11 @@ impl Ending {
     /// Whether the turn is being ended.
     pub(super) fn has_begun(&self) -> bool {
         self.cause.is_some()
+    }
+
+    /// Why the turn fails, where it fails of the reason for which it is being ended.
+    pub(super) fn failure(&self) -> Option<FailureCode> {
+        FailureCode::of_cause(self.cause.as_ref()?)
     }
 
     /// Whether it is being ended because it cannot go on. Then its agent is not interrupted politely, and no more

@@ -1,5 +1,6 @@
 //! What the final status of a turn says about it.
 
+use super::failure::FailureCode;
 use pilothouse_agents::Usage;
 use pilothouse_agents::setup::SetupEvidence;
 use pilothouse_egress::Counted;
@@ -20,6 +21,8 @@ pub(super) struct TurnFacts {
     pub(super) at_proxy: Option<Counted>,
     /// The revision of its agent's set-up, if it has one.
     pub(super) setup: Option<String>,
+    /// Why it failed.
+    pub(super) failure: Option<FailureCode>,
     /// What still runs in its background.
     pub(super) background: Vec<String>,
 }
@@ -64,6 +67,7 @@ impl TurnFacts {
             set("turns", usage.turns.map(Value::from));
         }
         set("durationMs", Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX).into()));
+        set("failure", self.failure.map(|failure| failure.word().into()));
         set("sessionId", self.conversation.clone().map(Value::from));
         set("isolation", Some(self.isolation.clone()));
         set("unknownMessages", (unknown > 0).then(|| unknown.into()));

@@ -139,6 +139,7 @@ impl Inbox {
                 }
                 Some(Order::Attach(attach)) => return IdleOrder::Attach(attach),
                 Some(Order::Steer(_)) => {}
+                Some(Order::Leave) => return IdleOrder::Evict,
                 Some(Order::Nudge) | None => return IdleOrder::Nudge,
             }
         }
@@ -190,7 +191,7 @@ impl Inbox {
                     let busy = "a turn is running in this session, or somebody is attached; wait";
                     let _ = attach.ready.send(Err(busy.to_owned()));
                 }
-                (Order::Steer(_) | Order::Nudge, _) => {}
+                (Order::Steer(_) | Order::Nudge | Order::Leave, _) => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The map of live sessions, the places they compete for, and sessions that are being removed.
 
-use super::activity::Activity;
+use super::activity::{Activity, SessionState, WaitsFor};
 use super::disk::DiskWatches;
 use super::long_line::LineRoom;
 use super::places::ProcessPlaces;
@@ -74,6 +74,22 @@ pub(super) struct ActorHandle {
     pub(super) shares: bool,
     /// Nothing to do, and a process that waits for the next turn.
     pub(super) warm: bool,
+}
+
+impl ActorHandle {
+    /// Whether a turn runs or is on its way.
+    pub(super) fn is_busy(&self) -> bool {
+        let is_idle = match self.activity.borrow().state {
+            SessionState::Idle
+            | SessionState::Broken
+            | SessionState::Waiting(WaitsFor::Answer | WaitsFor::Terminal) => true,
+            SessionState::Starting
+            | SessionState::Running
+            | SessionState::Ending
+            | SessionState::Waiting(_) => false,
+        };
+        self.reserved > 0 || !is_idle
+    }
 }
 
 // === LiveSessions ===

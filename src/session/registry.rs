@@ -21,7 +21,11 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use pilothouse_sandbox::supervisor::Spec;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+
+/// The longest wait for a change of a session before all are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// All sessions of the server.
 #[derive(Clone)]
@@ -98,6 +102,51 @@ impl Sessions {
     /// Tasks that wait for a process or for their session's turn.
     pub fn waiting(&self) -> usize {
         self.live.waiting.count()
+    }
+
+    /// How many sessions have a turn that runs or is on its way.
+    pub fn running(&self) -> usize {
+        self.live.map.lock().values().filter(|handle| handle.is_busy()).count()
+    }
+
+    /// Waits until no turn runs or waits. One that waits for a person's answer is kept over the end of the server, so it
+    /// is not waited for.
+    pub async fn until_quiet(&self) {
+        loop {
+            let busy = {
+                let map = self.live.map.lock();
+                map.values().find(|handle| handle.is_busy()).map(|handle| handle.activity.clone())
+            };
+            match busy {
+                None if self.waiting() == 0 => return,
+                None => tokio::time::sleep(LOOK_AGAIN).await,
+                // A turn that was admitted and comes to nothing changes nothing.
+                Some(mut activity) => {
+                    activity.mark_unchanged();
+                    let _ = tokio::time::timeout(LOOK_AGAIN, activity.changed()).await;
+                }
+            }
+        }
+    }
+
+    /// Ends what lives of a session that has no turn; whether it has ended.
+    pub async fn end_session(&self, id: &str) -> bool {
+        let until = Instant::now() + self.deps.config.timeouts.shutdown.get();
+        loop {
+            let mut activity = {
+                let map = self.live.map.lock();
+                let Some(handle) = map.values().find(|handle| *handle.session.id == *id) else {
+                    return true;
+                };
+                let _ = handle.orders.send(Order::Leave);
+                handle.activity.clone()
+            };
+            if Instant::now() >= until {
+                return false;
+            }
+            activity.mark_unchanged();
+            let _ = tokio::time::timeout(LOOK_AGAIN, activity.changed()).await;
+        }
     }
 
     /// Which number the newest waiting task of a caller has in the order in which places are given.

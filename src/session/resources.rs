@@ -3,6 +3,7 @@
 use super::activity::{ActivitySender, SessionState};
 use super::disk::DiskWatch;
 use super::ending::Cause;
+use super::failure::FailureCode;
 use super::inbox::Inbox;
 use super::live::LiveSessions;
 use super::questions::Granted;
@@ -64,6 +65,8 @@ pub(super) struct CurrentTurn {
     pub(super) clock: Option<TurnClock>,
     /// What it uses; none before its agent is reached.
     pub(super) meter: Option<Meter>,
+    /// Why it fails, where the server knows.
+    pub(super) failure: Option<FailureCode>,
     /// What is stored with its end.
     pub(super) closing: Vec<Write>,
     /// The session that this turn's new one begins as a copy of.

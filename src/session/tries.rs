@@ -2,6 +2,7 @@
 
 use super::begin::{Begin, NotStarted};
 use super::conversation::{Conversation, Conversed};
+use super::failure::FailureCode;
 use super::limit::LimitReached;
 use super::resources::{CurrentTurn, SessionResources};
 use crate::backoff::Backoff;
@@ -30,7 +31,8 @@ pub(super) async fn converse(
     let mut is_fresh = false;
     loop {
         let conversed = converse_once(session, turn).await;
-        let Conversed { mut outcome, heard, refused, limit, .. } = conversed;
+        let Conversed { mut outcome, heard, refused, limit, failure, .. } = conversed;
+        turn.failure = failure;
         let ended = session.running.as_ref().is_some_and(|running| running.ended.is_some());
         let failed = matches!(outcome, Some(Outcome::Failed { .. }));
         let died_before = warm && !heard && ended && failed;
@@ -54,7 +56,10 @@ pub(super) async fn converse(
         match reach_again(session, turn, pause, lost).await {
             Ok(is_new) => is_fresh |= is_new,
             Err(NotStarted::Over) => return outcome,
-            Err(NotStarted::Ended(cause)) => return Some(cause.outcome(&session.deps.config)),
+            Err(NotStarted::Ended(cause)) => {
+                turn.failure = FailureCode::of_start(&cause);
+                return Some(cause.outcome(&session.deps.config));
+            }
         }
     }
 }
@@ -73,6 +78,7 @@ async fn note_limit(
     }
     let (outcome, data) = limit.explain(outcome?, &agent.key);
     turn.translator.set_limit(data);
+    turn.failure = Some(FailureCode::AccountLimit);
     Some(outcome)
 }
 

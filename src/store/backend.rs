@@ -2,8 +2,8 @@
 
 use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
-    Account, AskRow, Durability, Error, Event, PushRow, Scope, SessionPage, SessionPlace,
-    SessionRow, TaskRow, Used, Write,
+    Account, AskRow, CallerFilter, Durability, ErasedTask, Erasure, Error, Event, PushRow, Scope,
+    SessionPage, SessionPlace, SessionRow, TaskRow, TokenRow, UsageReport, Used, Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
 use std::fs::File;
@@ -259,15 +259,16 @@ impl Store {
         }
     }
 
-    /// A page of this scope's sessions, last used first: those behind a place, or the first ones.
+    /// A page of these callers' sessions with an agent, last used first: those behind a place, or the first ones.
     pub async fn sessions(
         &self,
-        scope: &Scope,
+        callers: &CallerFilter,
+        agent: &str,
         from: Option<SessionPlace>,
         size: usize,
     ) -> Result<SessionPage, Error> {
         match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.sessions(scope, from, size).await,
+            Backend::Sqlite(sqlite) => sqlite.sessions(callers, agent, from, size).await,
         }
     }
 
@@ -297,6 +298,69 @@ impl Store {
     pub async fn setups_in_use(&self) -> Result<Vec<(String, String)>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.setups_in_use().await,
+        }
+    }
+
+    /// The tasks of an erasure.
+    pub async fn erased_tasks(&self, what: &Erasure) -> Result<Vec<ErasedTask>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.erased_tasks(what).await,
+        }
+    }
+
+    /// The sessions of an erasure, each with its agent.
+    pub async fn erased_sessions(&self, what: &Erasure) -> Result<Vec<(Arc<str>, String)>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.erased_sessions(what).await,
+        }
+    }
+
+    /// Leaves nothing of what was deleted, also not in the copy that an upgrade has kept.
+    pub async fn scrub(&self) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.scrub().await,
+        }
+    }
+
+    /// All tokens, in the order of their making, the revoked and expired ones included.
+    pub async fn tokens(&self) -> Result<Vec<TokenRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.tokens().await,
+        }
+    }
+
+    /// A task with this agent, whoever its caller is.
+    pub async fn task_of_anybody(
+        &self,
+        agent: &str,
+        id: &TaskId,
+    ) -> Result<Option<TaskRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.task_of_anybody(agent, id).await,
+        }
+    }
+
+    /// The session of this id or this context with this agent, whoever its caller is. Of several callers with this
+    /// context the one who used it last.
+    pub async fn session_of_anybody(
+        &self,
+        agent: &str,
+        name: &str,
+    ) -> Result<Option<SessionRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.session_of_anybody(agent, name).await,
+        }
+    }
+
+    /// What these callers used from one day to another, both included.
+    pub async fn usage_report(
+        &self,
+        callers: &CallerFilter,
+        from: i64,
+        to: i64,
+    ) -> Result<UsageReport, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.usage_report(callers, from, to).await,
         }
     }
 

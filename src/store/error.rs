@@ -105,6 +105,12 @@ pub enum Conflict {
     /// There is one of this name already.
     #[error("the key is in use")]
     Exists,
+    /// There is no room for another one.
+    #[error("there are as many as there may be")]
+    Full,
+    /// It is not there, or not any more.
+    #[error("it is not there")]
+    Gone,
 }
 
 impl From<rusqlite::Error> for Error {

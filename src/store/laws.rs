@@ -1,9 +1,10 @@
 //! What holds for every store, whichever database it is.
 
 use super::{
-    AskRow, Conflict, Durability, Error, Event, Filter, Kind, Scope, SessionRow, Store, TaskRow,
-    Write, sqlite,
+    AskRow, CallerFilter, Conflict, Durability, Error, Event, Filter, Kind, Scope, SessionRow,
+    Store, TaskRow, TokenRow, UsageOf, Used, Write, sqlite,
 };
+use crate::config::TokenScope;
 use bytes::Bytes;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState::{self, Canceled, Completed, InputRequired, Working};
@@ -214,7 +215,10 @@ async fn a_read_in_a_scope_finds_nothing_of_another_one() {
             let key = store.task_by_key(scope, "key").await.unwrap();
             let session = store.session(scope, &context).await.unwrap();
             let named = store.session_named(scope, "session").await.unwrap();
-            let sessions = store.sessions(scope, None, 9).await.unwrap();
+            let sessions = store
+                .sessions(&CallerFilter::One(scope.caller.clone()), &scope.agent, None, 9)
+                .await
+                .unwrap();
             let listed = scope.clone();
             let list =
                 store.read_together(move |reads| reads.list(&listed, &Filter::default(), None, 9));
@@ -247,6 +251,106 @@ async fn what_follows_a_batch_is_told_its_outcome_though_nobody_waits_for_it() {
         // The writer works in order.
         write(&store, [made(2)]).await.unwrap();
         assert_eq!(outcome.try_recv(), Ok(true));
+    })
+    .await;
+}
+
+fn token(id: &str, created: i64) -> TokenRow {
+    TokenRow {
+        id: Arc::from(id),
+        hash: [u8::try_from(id.len()).unwrap(); 32],
+        caller: Arc::from("ann"),
+        scopes: vec![TokenScope::Send, TokenScope::Read],
+        agents: vec!["fake".to_owned()],
+        created: Timestamp::from_millisecond(created),
+        expires: None,
+        revoked: None,
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_read_as_it_was_stored_and_is_revoked_once() {
+    each(async |store| {
+        let put = |row: TokenRow| Write::Token(Box::new(row), 9);
+        write(&store, [put(token("a", 1))]).await.unwrap();
+        assert_eq!(store.tokens().await.unwrap(), [token("a", 1)]);
+        let at = Timestamp::from_millisecond(5);
+        let revoked = || Write::TokenRevoked { id: Arc::from("a"), at };
+        write(&store, [revoked()]).await.unwrap();
+        refused(&store, [revoked()], Conflict::Gone).await;
+        assert_eq!(store.tokens().await.unwrap()[0].revoked, Some(at));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_table_of_tokens_gives_up_those_that_are_revoked_and_refuses_where_there_are_none() {
+    each(async |store| {
+        let put = |row: TokenRow| Write::Token(Box::new(row), 2);
+        write(&store, [put(token("a", 1)), put(token("bb", 2))]).await.unwrap();
+        refused(&store, [put(token("ccc", 3))], Conflict::Full).await;
+        let at = Timestamp::from_millisecond(5);
+        write(&store, [Write::TokenRevoked { id: Arc::from("a"), at }]).await.unwrap();
+        write(&store, [put(token("ccc", 3))]).await.unwrap();
+        let ids = store.tokens().await.unwrap().into_iter().map(|row| row.id.to_string());
+        assert_eq!(ids.collect::<Vec<_>>(), ["bb", "ccc"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_report_sums_up_by_day_agent_and_caller_and_outlives_the_tasks() {
+    each(async |store| {
+        let used = [Used { cost: 5, tokens: 7 }; 4];
+        let usage = |n, caller: &str, day| Write::Usage {
+            n,
+            session: Arc::from("session"),
+            caller: Arc::from(caller),
+            day,
+            used,
+        };
+        let usages = [usage(1, "owner", 100), usage(1, "owner", 101), usage(2, "bob", 101)];
+        write(&store, [made(1), made(2)]).await.unwrap();
+        write(&store, usages).await.unwrap();
+        write(&store, [Write::TaskGone { n: 1 }, Write::TaskGone { n: 2 }]).await.unwrap();
+        let numbers = |rows: Vec<UsageOf>| -> Vec<(String, u64, u64)> {
+            rows.into_iter().map(|row| (row.name, row.usage.turns, row.usage.used.tokens)).collect()
+        };
+        let all = store.usage_report(&CallerFilter::All, 100, 101).await.unwrap();
+        let row = |name: &str, turns, tokens| (name.to_owned(), turns, tokens);
+        assert_eq!(numbers(all.days), [row("100", 1, 7), row("101", 2, 14)]);
+        assert_eq!(numbers(all.agents), [row("fake", 3, 21)]);
+        let bob = CallerFilter::One(Arc::from("bob"));
+        let bob = store.usage_report(&bob, 0, 100_000).await.unwrap();
+        assert_eq!(numbers(bob.callers), [row("bob", 1, 7)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_of_all_callers_is_in_the_order_of_time_over_its_pages_and_counts_them() {
+    each(async |store| {
+        for n in 1..=6 {
+            let scope = scope(if n % 2 == 0 { "owner" } else { "bob" });
+            let row =
+                TaskRow { status_at: Timestamp::from_millisecond(1000 + n), ..task(n, scope) };
+            write(&store, [Write::Task(Box::new(row), 0)]).await.unwrap();
+        }
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let agent = Arc::from("fake");
+            let page = store.read_together(move |reads| {
+                reads.list_of(&CallerFilter::All, &agent, &Filter::default(), from, 4)
+            });
+            let page = page.await.unwrap();
+            assert_eq!(page.total, 6);
+            found.extend(page.rows.iter().map(|row| row.n));
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [6, 5, 4, 3, 2, 1]);
     })
     .await;
 }

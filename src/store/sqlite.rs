@@ -1,24 +1,28 @@
 //! The store on SQLite: opening, the writer thread, what a write does to the tables.
 
+mod anybody;
 mod asks;
 mod counts;
+mod erase;
 mod list;
 mod migrations;
+mod opening;
 mod push;
 mod read;
+mod tokens;
 mod usage;
 
 use counts::Counts;
 use migrations::{DatabaseFile, Upgrade};
+pub(super) use opening::lock;
+use opening::{begin_running, prepare};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Conflict, Durability, Error, Write};
+use super::{Conflict, Durability, Error, Scope, Write};
 use parking_lot::Mutex;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,6 +57,10 @@ struct Job {
 type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 impl Job {
+    fn scrubs(&self) -> bool {
+        self.writes.iter().any(|write| matches!(write, Write::Scrub))
+    }
+
     /// Says what came of the batch. A panic of what follows it ends neither the writer nor other batches.
     fn answer(self, outcome: Result<(), Error>) {
         let done = std::panic::AssertUnwindSafe(move || (self.done)(outcome));
@@ -202,61 +210,6 @@ impl Sqlite {
     }
 }
 
-/// Makes the folder of a store and locks it: one server at a time. The lock goes away with the process.
-pub(super) fn lock(folder: &Path, holder: &str) -> Result<File, Error> {
-    let unusable = |path: &Path, error: &std::io::Error| Error::Unusable {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    };
-    std::fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
-    let path = folder.join("lock");
-    let unusable = |error: std::io::Error| unusable(&path, &error);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            let path = folder.display().to_string();
-            return Err(Error::Held { path, holder: holder.trim().to_owned() });
-        }
-        Err(std::fs::TryLockError::Error(error)) => return Err(unusable(error)),
-    }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(holder.as_bytes()))
-        .map_err(unusable)?;
-    Ok(file)
-}
-
-fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.set_prepared_statement_cache_capacity(32);
-    // Otherwise a statement with `LIMIT ?` is planned anew at each execution.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    Ok(())
-}
-
-/// Notes that a server runs. Whether the last one ended in order.
-fn begin_running(connection: &Connection) -> Result<bool, rusqlite::Error> {
-    let end: Option<String> = connection
-        .query_row("SELECT value FROM meta WHERE name = 'end'", [], |row| row.get(0))
-        .optional()?;
-    connection
-        .execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('end', 'running')", [])?;
-    Ok(end.is_none_or(|end| end == "clean"))
-}
-
 // === writing ===
 
 impl Sqlite {
@@ -349,11 +302,19 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
     }
     let outcome = apply(connection, group);
     match outcome {
-        Ok(()) => group.drain(..).for_each(|job| job.answer(Ok(()))),
+        Ok(()) => {
+            let scrubbed = scrub_after(connection, group);
+            for job in group.drain(..) {
+                let outcome = if job.scrubs() { scrubbed.clone() } else { Ok(()) };
+                job.answer(outcome);
+            }
+        }
         // One batch must not take the others with it: each gets a transaction of its own.
         Err(_) if group.len() > 1 => {
             for job in group.drain(..) {
-                let outcome = apply(connection, std::slice::from_ref(&job));
+                let alone = std::slice::from_ref(&job);
+                let outcome = apply(connection, alone);
+                let outcome = outcome.and_then(|()| scrub_after(connection, alone));
                 job.answer(outcome);
             }
         }
@@ -362,6 +323,14 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
         }
     }
     last
+}
+
+/// Leaves nothing of what was deleted, where one of these batches asks for that.
+fn scrub_after(connection: &Connection, group: &[Job]) -> Result<(), Error> {
+    match group.iter().any(Job::scrubs) {
+        true => erase::scrub(connection),
+        false => Ok(()),
+    }
 }
 
 fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), Error> {
@@ -385,6 +354,8 @@ impl Write {
             Self::Head { .. } => Some(Conflict::Moved),
             Self::AskTaken { .. } => Some(Conflict::Taken),
             Self::Key { .. } => Some(Conflict::Exists),
+            Self::Token(..) => Some(Conflict::Full),
+            Self::TokenRevoked { .. } => Some(Conflict::Gone),
             _ => None,
         }
     }
@@ -484,11 +455,11 @@ impl Write {
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
             Self::AskTaken { id } | Self::AskGone { id } => asks::gone(connection, id)?,
-            Self::Key { scope, key, print, n } => connection
-                .prepare_cached(
-                    "INSERT OR IGNORE INTO keys (caller, agent, key, print, n) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![&*scope.caller, &*scope.agent, key, &print[..], n])?,
+            Self::Key { scope, key, print, n } => put_key(connection, scope, key, print, *n)?,
+            Self::Token(row, most) => tokens::put(connection, row, *most)?,
+            Self::TokenRevoked { id, at } => tokens::revoke(connection, id, *at)?,
+            Self::CallerGone { caller } => erase::caller_gone(connection, caller)?,
+            Self::Scrub => 0,
             Self::Usage { n, session, caller, day, used } => {
                 usage::add(connection, *n, session, caller, *day, *used)?
             }
@@ -516,10 +487,25 @@ impl Write {
     }
 }
 
+/// Stores a send's key, where it is not in use.
+fn put_key(
+    connection: &Connection,
+    scope: &Scope,
+    key: &str,
+    print: &[u8; 32],
+    n: i64,
+) -> Result<usize, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO keys (caller, agent, key, print, n) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![&*scope.caller, &*scope.agent, key, &print[..], n])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Filter, Scope};
+    use crate::store::Filter;
 
     #[tokio::test]
     async fn a_list_in_a_store_of_an_earlier_schema_counts_and_shows_all_of_its_tasks() {

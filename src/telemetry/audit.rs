@@ -77,13 +77,24 @@ pub struct Unsent {
 pub struct Entry {
     /// When it was asked.
     pub time: Timestamp,
+    /// `request`, or `egress` for a request of an agent.
+    pub kind: &'static str,
     /// Who; none where nobody was recognised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// By which token: its name, never itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Whose task, session or ask it was, where an admin asked for that of another caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// From which address.
     pub peer: String,
     /// What: the method's name as it was called, or the request line.
     pub action: String,
+    /// What else it was about: the id of a token, a caller's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// On which task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
@@ -132,19 +143,19 @@ impl Audit {
     }
 
     /// Notes one entry at once, or says what is left to be waited for.
-    pub fn note(&self, entry: &Entry) -> Result<(), Unsent> {
+    pub fn note(&self, entry: &impl Serialize) -> Result<(), Unsent> {
         match &self.sink {
             Sink::Off => {}
             Sink::File(file) => {
-                let line = entry.to_line();
+                let line = to_line(entry);
                 note_written(&self.fails, disk::in_place(|| file.lock().append(&line)));
             }
             Sink::Rotated(file) => {
-                let line = entry.to_line();
+                let line = to_line(entry);
                 note_written(&self.fails, disk::in_place(|| file.lock().append(&line)));
             }
             Sink::Queue(entries) => {
-                let sent = entries.try_send(Message::Line(entry.to_line()));
+                let sent = entries.try_send(Message::Line(to_line(entry)));
                 if let Err(TrySendError::Full(message)) = sent {
                     return Err(Unsent { entries: entries.clone(), message });
                 }
@@ -187,20 +198,18 @@ impl Unsent {
     }
 }
 
-impl Entry {
-    /// One line of JSON. What terminals and editors do not show stands in it as an escape.
-    fn to_line(&self) -> Vec<u8> {
-        let json = serde_json::to_string(self).expect("an entry has no maps");
-        let mut line = String::with_capacity(json.len() + 1);
-        for character in json.chars() {
-            match is_unshowable(character) {
-                true => drop(write!(line, "\\u{:04x}", u32::from(character))),
-                false => line.push(character),
-            }
+/// One line of JSON. What terminals and editors do not show stands in it as an escape.
+fn to_line(entry: &impl Serialize) -> Vec<u8> {
+    let json = serde_json::to_string(entry).expect("an entry has no maps");
+    let mut line = String::with_capacity(json.len() + 1);
+    for character in json.chars() {
+        match is_unshowable(character) {
+            true => drop(write!(line, "\\u{:04x}", u32::from(character))),
+            false => line.push(character),
         }
-        line.push('\n');
-        line.into_bytes()
     }
+    line.push('\n');
+    line.into_bytes()
 }
 
 impl AuditFile {
@@ -331,9 +340,13 @@ mod tests {
     fn entry(action: &str) -> Entry {
         Entry {
             time: Timestamp::now(),
+            kind: "request",
             caller: None,
+            token: None,
+            owner: None,
             peer: "127.0.0.1".to_owned(),
             action: action.to_owned(),
+            subject: None,
             task: None,
             context: None,
             ask: None,
@@ -393,7 +406,7 @@ mod tests {
     #[test]
     fn characters_that_are_not_shown_stand_in_an_entry_as_escapes() {
         let action = "GET \u{202e}gpj.x\u{2066}\u{200e}\u{61c}\u{2028}\u{85}\u{7f}\u{1b}[2K \u{fc}";
-        let line = String::from_utf8(entry(action).to_line()).unwrap();
+        let line = String::from_utf8(to_line(&entry(action))).unwrap();
         let text = line.strip_suffix('\n').unwrap();
         assert!(!text.contains(is_unshowable), "{text:?}");
         let read: serde_json::Value = serde_json::from_str(text).unwrap();

@@ -70,6 +70,8 @@ pub struct TurnEnd<'a> {
     pub took: Duration,
     /// How much of that a person was waited for.
     pub waited: Duration,
+    /// Why it failed, as a code.
+    pub failure: Option<&'static str>,
     /// What its end says beside the answer: what still runs, what does not work.
     pub remark: &'a str,
     /// The agent's last words, or why it failed.
@@ -343,6 +345,7 @@ mod tests {
     #[test]
     fn the_end_of_a_turn_says_what_still_runs() {
         let end = TurnEnd {
+            failure: None,
             state: TaskState::Completed,
             usage: None,
             took: Duration::from_secs(1),

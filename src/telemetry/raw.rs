@@ -5,11 +5,12 @@ use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_sandbox::disk;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +59,16 @@ impl Raw {
         Ok(Self { file, complained: AtomicBool::new(false) })
     }
 
+    /// Removes the lines of these sessions.
+    pub fn erase(&self, sessions: &BTreeSet<&str>) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let keep = |line: &[u8]| {
+            let owner = serde_json::from_slice::<LineOwner<'_>>(line);
+            owner.is_ok_and(|owner| !sessions.contains(&*owner.session))
+        };
+        disk::in_place(|| file.lock().retain(keep))
+    }
+
     /// Writes one line of an agent; JSON stays JSON, anything else becomes a string.
     pub fn line(&self, session: &str, task: Option<&TaskId>, bytes: &[u8]) {
         let Some(file) = &self.file else { return };
@@ -78,7 +89,29 @@ impl Raw {
     }
 }
 
+/// Whose line it is.
+#[derive(Deserialize)]
+struct LineOwner<'a> {
+    #[serde(borrow)]
+    session: Cow<'a, str>,
+}
+
 impl LogFile {
+    /// Removes lines from this file and the renamed ones before it.
+    fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        if self.size.is_none() {
+            return Err(io::Error::other(
+                "it is no regular file, so lines cannot be taken out of it",
+            ));
+        }
+        let older = (1..=self.keep).map(|n| self.numbered(n));
+        for path in older.chain([self.path.clone()]).collect::<Vec<_>>() {
+            retain_lines(&path, &keep)?;
+        }
+        *self = Self::open(&self.path, self.max_size, self.keep)?;
+        Ok(())
+    }
+
     pub(super) fn open(path: &Path, max_size: u64, keep: u32) -> io::Result<Self> {
         let mut file = create(path)?;
         let metadata = file.metadata()?;
@@ -144,6 +177,27 @@ impl LogFile {
 /// A file for appending, readable by its owner alone, because it holds prompts.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+/// Removes lines from a file, by a new one in its place; no file has no lines.
+fn retain_lines(path: &Path, keep: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+    let old = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        old => BufReader::new(old?),
+    };
+    let mut fresh = path.to_owned().into_os_string();
+    fresh.push(".new");
+    let _ = fs::remove_file(&fresh);
+    let mut new = BufWriter::new(create(Path::new(&fresh))?);
+    for line in old.split(b'\n') {
+        let line = line?;
+        if keep(&line) {
+            new.write_all(&line)?;
+            new.write_all(b"\n")?;
+        }
+    }
+    new.flush()?;
+    fs::rename(fresh, path)
 }
 
 #[cfg(test)]

@@ -16,11 +16,19 @@ fn wrong_token(world: &World, authorization: &str) {
 
 // === the audit log ===
 
+/// The entries of requests, when there are so many.
 fn entries(world: &World, count: usize) -> Vec<Value> {
+    entries_of(world, &["request"], count)
+}
+
+/// The entries of these kinds, when there are so many.
+fn entries_of(world: &World, kinds: &[&str], count: usize) -> Vec<Value> {
     await_some("the audit log", PATIENCE, || {
         let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default();
         let lines: Vec<Value> =
             text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+        let is_wanted = |line: &Value| kinds.contains(&text_of(line, "kind"));
+        let lines: Vec<Value> = lines.into_iter().filter(is_wanted).collect();
         (lines.len() >= count).then_some(lines)
     })
 }
@@ -196,6 +204,50 @@ fn a_refused_answer_is_written_down_with_its_reason_and_the_ask_that_was_meant()
         ("TASK_NOT_FOUND", "unknown")
     );
     assert!(entries[2..].iter().all(|entry| entry.get("decision").is_none()), "{entries:?}");
+}
+
+#[test]
+fn what_happens_to_a_task_is_written_down_without_its_words() {
+    let world = World::describe().config(json!({"asks": {"timeout": "100ms"}})).start();
+    world.rpc_as(BOB, "SendMessage", message("usage 30 12 0.5; say secret words"));
+    world.rpc_as(BOB, "SendMessage", message("ask secret question?"));
+    let kinds = ["accepted", "asked", "answered", "ended"];
+    let entries = entries_of(&world, &kinds, 6);
+    let found: Vec<_> = entries.iter().map(|entry| text_of(entry, "kind")).collect();
+    assert_eq!(found, ["accepted", "ended", "accepted", "asked", "ended", "answered"]);
+    let [accepted, ended, _, asked, waits, expired] = &entries[..] else { panic!("{entries:?}") };
+    for entry in &entries {
+        assert_eq!((text_of(entry, "caller"), text_of(entry, "agent")), ("bob", "fake"));
+    }
+    assert_eq!((text_of(accepted, "by"), text_of(accepted, "token")), ("bob", "auth.tokens.bob"));
+    assert_eq!((text_of(accepted, "peer"), &accepted["task"]), ("127.0.0.1", &ended["task"]));
+    assert_eq!(
+        (text_of(ended, "state"), &ended["costUsd"], &ended["tokens"]),
+        ("TASK_STATE_COMPLETED", &json!(0.5), &json!(42))
+    );
+    assert!(ended["durationMs"].is_u64(), "{ended}");
+    assert_eq!(text_of(waits, "state"), "TASK_STATE_INPUT_REQUIRED");
+    assert_eq!((&asked["ask"], text_of(expired, "by")), (&expired["ask"], "timeout"));
+    assert_eq!(text_of(expired, "decision"), "cancel");
+    let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap();
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn an_entry_names_the_token_and_an_admin_who_answers_for_another() {
+    let world = World::start();
+    let asked = world.rpc_as(BOB, "SendMessage", message("ask which?"));
+    let mut answer = message("that");
+    answer["message"]["taskId"] = asked["task"]["id"].clone();
+    world.rpc("SendMessage", answer);
+    let answered = &entries_of(&world, &["answered"], 1)[0];
+    assert_eq!(
+        (text_of(answered, "caller"), text_of(answered, "by"), text_of(answered, "token")),
+        ("bob", "owner", "auth.token")
+    );
+    let request = &entries(&world, 2)[1];
+    assert_eq!((text_of(request, "caller"), text_of(request, "owner")), ("owner", "bob"));
+    assert_eq!(text_of(request, "token"), "auth.token");
 }
 
 // === health ===

@@ -247,11 +247,16 @@ impl Builder {
         Failure { code: ended.code(), stderr }
     }
 
-    /// Starts the server, whatever becomes of it.
-    pub(crate) fn spawn(&self) -> Child {
+    /// Writes the configuration file.
+    pub(crate) fn write_config(&self) {
         let file = self.cwd().join("pilothouse.yaml");
         let pretty = serde_json::to_string_pretty(&self.config).unwrap();
         fs::write(file, self.text.as_ref().unwrap_or(&pretty)).unwrap();
+    }
+
+    /// Starts the server, whatever becomes of it.
+    pub(crate) fn spawn(&self) -> Child {
+        self.write_config();
         let output =
             |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
         let mut words = self.through.iter().map(OsStr::new).chain([self.program.as_os_str()]);

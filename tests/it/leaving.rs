@@ -212,6 +212,7 @@ fn noted(world: &World, count: usize) -> Vec<(String, u64)> {
         let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let lines: Vec<_> = lines
+            .filter(|line| line["kind"] == "request")
             .map(|line| (text_of(&line, "outcome").to_owned(), line["status"].as_u64().unwrap()))
             .collect();
         (lines.len() >= count).then_some(lines)

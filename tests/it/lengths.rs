@@ -36,7 +36,6 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("src/app.rs build", 170),
     ("src/config/derive.rs lay_over", 95),
     ("src/config/load.rs read_layers", 90),
-    ("src/config/validate.rs check_server", 115),
     ("src/server/call.rs begin", 105),
     ("src/server/listen.rs answer", 90),
     ("src/service/send.rs continue_task", 85),

@@ -124,6 +124,13 @@ fn what_is_described_has_not_changed_unseen() {
     GET /api/v1/sessions ListSessions
     GET /api/v1/asks ListAsks
     GET /api/v1/sessions/{id} GetSession
+    GET /api/v1/usage GetUsage
+    POST /api/v1/reload Reload
+    POST /api/v1/erase Erase
+    POST /api/v1/drain Drain
+    GET /api/v1/tokens ListTokens
+    POST /api/v1/tokens CreateToken
+    DELETE /api/v1/tokens/{id} RevokeToken
     GET /api/v1/tasks/{id}/answer GetTaskAnswer
     ");
 }
@@ -256,7 +263,7 @@ fn our_own_doors_open_as_described() {
             || ["/health", "/ready"].contains(&operation.path)
     });
     let paths: Vec<_> = ours.map(|operation| operation.path).collect();
-    assert_eq!(paths.len(), 9);
+    assert_eq!(paths.len(), 16);
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;

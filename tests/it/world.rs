@@ -187,6 +187,17 @@ impl World {
         merge(&mut self.described.config, more);
     }
 
+    /// Adds to the configuration file of the server that runs.
+    pub(crate) fn rewrite(&mut self, more: Value) {
+        self.reconfigure(more);
+        self.described.write_config();
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&mut self) {
+        self.signal(Signal::HUP);
+    }
+
     /// A server again, on the same state.
     pub(crate) fn restart(&mut self) {
         if self.server.is_some() {

@@ -28,7 +28,7 @@ mod route;
 
 #[cfg(feature = "grpc")]
 pub(crate) use query::camel;
-pub use route::{NoRoute, RESERVED, Route, route};
+pub use route::{NoRoute, RESERVED, Route, route, unescaped};
 
 /// How the objects of a dialect are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

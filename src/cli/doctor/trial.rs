@@ -3,7 +3,7 @@
 use crate::access::Token;
 use crate::agent::Agent;
 use crate::app::{App, Error, Running};
-use crate::config::{Config, Loaded, WorkspaceMode};
+use crate::config::{Config, ConfigSource, Environment, Flags, Loaded, WorkspaceMode};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,7 +54,10 @@ impl TrialServer {
         (config.server.port, config.log.console, config.log.path) = (0, false, None);
         (config.auth.required, config.auth.token) = (true, None);
         adjust(config);
-        let app = App::build(loaded, cwd).await?;
+        // Nothing reloads it.
+        let (flags, environment) = (Flags::default(), Environment::default());
+        let source = ConfigSource { flags, environment, cwd: cwd.to_owned() };
+        let app = App::build(loaded, source).await?;
         let mut agents = vec![app.agents().default_one().clone()];
         let others = app.agents().iter().filter(|agent| agent.key != agents[0].key);
         let others: Vec<_> = others.cloned().collect();

@@ -251,7 +251,7 @@ fn lists_truths_and_an_agents_variables_can_be_set_by_variables() {
 fn callers_get_their_tokens_from_variables_too() {
     let loaded = Folder::with([(".env", "PILOTHOUSE_ENV_FILE_PATH=x")])
         .load([("PILOTHOUSE_AUTH_TOKENS_CI", "hunter2")]);
-    assert_eq!(loaded.config.auth.tokens["ci"], "hunter2");
+    assert_eq!(loaded.config.auth.tokens["ci"].secret(), "hunter2");
     assert_eq!(
         loaded.origins["auth.tokens.ci"].to_string(),
         "environment PILOTHOUSE_AUTH_TOKENS_CI"

@@ -195,7 +195,7 @@ fn two_callers_cannot_share_a_token() {
     assert_eq!(
         problem(|config| {
             config.auth.token = Some("same".to_owned());
-            config.auth.tokens.insert("ci".to_owned(), "same".to_owned());
+            config.auth.tokens.insert("ci".to_owned(), "same".into());
         }),
         "`auth.tokens.ci` is the token of another caller too; give each its own",
     );

@@ -65,6 +65,7 @@ pub(in super::super) async fn answer(
             let own = |client| Some((client, doors.service.own_ask(client, &id)?));
             let client = match clients.iter().find_map(own) {
                 Some((client, row)) => {
+                    entry.set_owner(&row.scope.caller);
                     entry.set_task_id(&row.task);
                     entry.set_context(&row.context_id);
                     client
@@ -85,6 +86,7 @@ pub(in super::super) async fn answer(
 /// The same caller with each agent.
 fn every_agent(doors: &Doors, client: &Client) -> Vec<Client> {
     let agents = doors.agents.iter();
+    let agents = agents.filter(|agent| client.caller.grant.serves(&agent.key));
     let each = |agent: &Arc<_>| Client { caller: client.caller.clone(), agent: Arc::clone(agent) };
     agents.map(each).collect()
 }
@@ -95,6 +97,7 @@ fn shown(row: &AskRow) -> Value {
     ask["taskId"] = json!(row.task);
     ask["contextId"] = json!(row.context_id);
     ask["agent"] = (*row.scope.agent).into();
+    ask["caller"] = (*row.scope.caller).into();
     ask["created"] = json!(row.created);
     ask["deadline"] = json!(row.deadline);
     ask

@@ -197,12 +197,13 @@ impl Conversation<'_> {
         } else if let Some(answer) = self.granted.find(&ask.kind) {
             answer
         } else {
-            let policy = asks::policy(&self.agent.config, &self.log.scope.caller, &ask.kind);
+            let policy = asks::policy(&self.agent.policy(), &self.log.scope.caller, &ask.kind);
             if policy == AskPolicy::Ask {
                 return self.ask(ask);
             }
             let is_allowed = policy == AskPolicy::Allow;
             self.translator.report_policy(&ask.kind, is_allowed);
+            self.deps.telemetry.decided(self.log, &ask.kind, is_allowed);
             match is_allowed {
                 true => Answer::Allow { input: None },
                 false => Answer::Deny { message: asks::denial(&ask.kind, &self.agent.key) },

@@ -1,14 +1,58 @@
 //! Lists of tasks: a page of them, and how many there are in all.
 
 use super::read::{FINISHED, ReadTransaction, UNFINISHED, task_row};
-use crate::store::{Error, Filter, Page, Place, Scope};
+use crate::store::{CallerFilter, Error, Filter, Page, Place, Scope, TaskRow};
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use rusqlite::{Connection, ToSql, params};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 impl ReadTransaction<'_> {
+    /// A page of these callers' tasks with an agent, newest status first.
+    pub fn list_of(
+        &self,
+        callers: &CallerFilter,
+        agent: &Arc<str>,
+        filter: &Filter,
+        from: Option<Place>,
+        size: u32,
+    ) -> Result<Page, Error> {
+        let callers = match callers {
+            CallerFilter::One(caller) => vec![caller.clone()],
+            CallerFilter::All => self.callers(agent)?,
+        };
+        let mut all = Page { rows: Vec::new(), next: None, total: 0 };
+        let mut has_more = false;
+        for caller in callers {
+            let scope = Scope { caller, agent: agent.clone() };
+            let page = self.list(&scope, filter, from, size)?;
+            has_more |= page.next.is_some();
+            all.total += page.total;
+            all.rows.extend(page.rows);
+        }
+        let place = |row: &TaskRow| Place { status_ms: row.status_at.as_millisecond(), n: row.n };
+        all.rows.sort_by_key(|row| {
+            let Place { status_ms, n } = place(row);
+            std::cmp::Reverse((status_ms, n))
+        });
+        has_more |= all.rows.len() > size as usize;
+        all.rows.truncate(size as usize);
+        all.next = all.rows.last().filter(|_| has_more).map(place);
+        Ok(all)
+    }
+
+    /// The callers that have tasks with an agent.
+    fn callers(&self, agent: &str) -> Result<Vec<Arc<str>>, Error> {
+        let mut statement = self.0.prepare_cached(&format!(
+            "SELECT caller FROM task_counts WHERE agent = ?1 AND count > 0
+             UNION SELECT caller FROM tasks INDEXED BY tasks_unfinished WHERE {UNFINISHED} AND agent = ?1"
+        ))?;
+        let rows = statement.query_map([agent], |row| row.get::<_, String>(0).map(Arc::from))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// A page of this scope's tasks, newest status first. It reads as many tasks as it shows, or those of the
     /// context; for the total it takes a look at each task that is not finished, and since some time at each that
     /// it counts.
@@ -119,9 +163,8 @@ mod tests {
     use super::super::Sqlite;
     use super::super::read::state_of;
     use super::*;
-    use crate::store::{Durability, TaskRow, Write};
+    use crate::store::{Durability, Write};
     use pilothouse_a2a::id::TaskId;
-    use std::sync::Arc;
 
     fn own_scope() -> Scope {
         Scope { caller: Arc::from("owner"), agent: Arc::from("fake") }

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The steps by number; the database remembers the last one in `user_version`. One that was published is not changed.
-pub(super) const MIGRATIONS: [&str; 12] = [
+pub(super) const MIGRATIONS: [&str; 14] = [
     include_str!("../../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../../migrations/sqlite/0002_push.sql"),
     include_str!("../../../migrations/sqlite/0003_keys.sql"),
@@ -23,7 +23,9 @@ pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/0009_fewer_pages.sql"),
     include_str!("../../../migrations/sqlite/0010_counts_and_conditions.sql"),
     include_str!("../../../migrations/sqlite/0011_print.sql"),
-    include_str!("../../../migrations/sqlite/0012_setup.sql"),
+    include_str!("../../../migrations/sqlite/0012_tokens.sql"),
+    include_str!("../../../migrations/sqlite/0013_usage_by_agent.sql"),
+    include_str!("../../../migrations/sqlite/0014_setup.sql"),
 ];
 
 /// A database file, and where its copy goes.
@@ -145,7 +147,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     /// The steps as they were published, by the first bytes of their SHA-256.
-    const PUBLISHED: [&str; 12] = [
+    const PUBLISHED: [&str; 14] = [
         "70404807ebdb",
         "37f03ef44770",
         "78fe47050e1b",
@@ -157,6 +159,8 @@ mod tests {
         "c1adcc800dbb",
         "9a4402432270",
         "d6df083631d1",
+        "77fb1eaa546b",
+        "32c8d16f35a8",
         "fd2c04c62935",
     ];
 

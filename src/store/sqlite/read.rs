@@ -1,7 +1,9 @@
 //! What is read from the store: always beside the writer, and for callers always within a scope.
 
 use super::{Sqlite, key};
-use crate::store::{Error, Event, Kind, Scope, SessionPage, SessionPlace, SessionRow, TaskRow};
+use crate::store::{
+    CallerFilter, Error, Event, Kind, Scope, SessionPage, SessionPlace, SessionRow, TaskRow,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::{ContextId, TaskId};
@@ -236,27 +238,34 @@ impl Sqlite {
         self.first(query, within::<String>(scope, name), session_row).await
     }
 
-    /// A page of this scope's sessions, last used first: those behind a place, or the first ones.
+    /// A page of these callers' sessions with an agent, last used first: those behind a place, or the first ones.
     pub(crate) async fn sessions(
         &self,
-        scope: &Scope,
+        callers: &CallerFilter,
+        agent: &str,
         from: Option<SessionPlace>,
         size: usize,
     ) -> Result<SessionPage, Error> {
-        let scope = scope.clone();
+        let (callers, agent) = (callers.clone(), agent.to_owned());
         self.read(move |connection| {
-            let of_scope = params![&scope.caller, &scope.agent];
+            // Two queries, so that one caller's sessions are found by their index.
+            let (is_theirs, caller) = match &callers {
+                CallerFilter::One(caller) => ("caller = ?1", &**caller),
+                CallerFilter::All => ("?1 = ''", ""),
+            };
             let total: i64 = connection
-                .prepare_cached("SELECT count(*) FROM sessions WHERE caller = ?1 AND agent = ?2")?
-                .query_row(of_scope, |row| row.get(0))?;
+                .prepare_cached(&format!(
+                    "SELECT count(*) FROM sessions WHERE {is_theirs} AND agent = ?2"
+                ))?
+                .query_row(params![caller, agent], |row| row.get(0))?;
             let from = from.unwrap_or(SessionPlace { used_ms: i64::MAX, id: "".into() });
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.prepare_cached(&format!(
                 "SELECT * FROM sessions
-                 WHERE caller = ?1 AND agent = ?2 AND (used_ms, id) < (?3, ?4)
-                 ORDER BY used_ms DESC, id DESC LIMIT ?5",
-            )?;
+                 WHERE {is_theirs} AND agent = ?2 AND (used_ms, id) < (?3, ?4)
+                 ORDER BY used_ms DESC, id DESC LIMIT ?5"
+            ))?;
             let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
-            let wanted = params![&scope.caller, &scope.agent, from.used_ms, from.id, limit];
+            let wanted = params![caller, agent, from.used_ms, from.id, limit];
             let rows = statement.query_map(wanted, session_row)?;
             let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
             let has_more = rows.len() > size;
@@ -435,7 +444,7 @@ fn event_row(row: &Row<'_>) -> Result<Event, rusqlite::Error> {
     Ok(Event { seq, kind, body: Bytes::from(row.get::<_, Vec<u8>>(2)?) })
 }
 
-fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
+pub(super) fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
     Ok(SessionRow {
         id: Arc::from(row.get::<_, String>("id")?),
         scope: scope(row)?,

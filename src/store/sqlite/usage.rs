@@ -1,12 +1,18 @@
 //! Usage on SQLite: four sums that each turn is added to, and how they are read.
 
 use super::Sqlite;
-use crate::store::{Account, Error, Used};
+use crate::store::{Account, CallerFilter, Error, Usage, UsageOf, UsageReport, Used};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::borrow::Cow;
 
 /// Days whose sums are kept, today included; the ceilings need one.
 const DAYS: i64 = 31;
+
+/// Days of which reports tell.
+const DAYS_REPORTED: i64 = 400;
+
+/// Callers and sessions in a report, those that used most.
+const REPORTED: usize = 1000;
 
 /// The largest sum: adding a turn to it cannot overflow.
 const MOST: u64 = 1 << 62;
@@ -57,9 +63,35 @@ pub(super) fn add(
             (used.cost.min(MOST / 2).cast_signed(), used.tokens.min(MOST / 2).cast_signed());
         statement.execute(params![kind, name, day, cost, tokens, n, most])?;
     }
+    add_to_report(connection, n, caller, day, used[2])?;
     connection
         .prepare_cached("DELETE FROM usage WHERE day > 0 AND day <= ?1")?
         .execute(params![day - DAYS])
+}
+
+/// Adds what a turn used to the sums of its caller and agent. A task that is gone by now has no agent.
+fn add_to_report(
+    connection: &Connection,
+    n: i64,
+    caller: &str,
+    day: i64,
+    used: Used,
+) -> Result<(), rusqlite::Error> {
+    let most = MOST.cast_signed();
+    let (cost, tokens) =
+        (used.cost.min(MOST / 2).cast_signed(), used.tokens.min(MOST / 2).cast_signed());
+    connection
+        .prepare_cached(
+            "INSERT INTO usage_by_agent (day, caller, agent, turns, cost, tokens)
+             SELECT ?1, ?2, agent, 1, ?3, ?4 FROM tasks WHERE n = ?5
+             ON CONFLICT (day, caller, agent) DO UPDATE
+             SET turns = turns + 1, cost = min(cost + ?3, ?6), tokens = min(tokens + ?4, ?6)",
+        )?
+        .execute(params![day, caller, cost, tokens, n, most])?;
+    connection
+        .prepare_cached("DELETE FROM usage_by_agent WHERE day <= ?1")?
+        .execute(params![day - DAYS_REPORTED])?;
+    Ok(())
 }
 
 /// A task is gone; what it used stays counted for the days.
@@ -80,6 +112,52 @@ fn gone(connection: &Connection, account: &Account) -> Result<usize, rusqlite::E
 }
 
 impl Sqlite {
+    /// What these callers used from one day to another, both included.
+    pub(crate) async fn usage_report(
+        &self,
+        callers: &CallerFilter,
+        from: i64,
+        to: i64,
+    ) -> Result<UsageReport, Error> {
+        let caller = match callers {
+            CallerFilter::One(caller) => Some(caller.clone()),
+            CallerFilter::All => None,
+        };
+        self.read(move |connection| {
+            let wanted = params![from, to, caller];
+            let by = |column: &str, order: &str| -> Result<Vec<UsageOf>, rusqlite::Error> {
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT CAST({column} AS TEXT), sum(turns), sum(cost), sum(tokens) FROM usage_by_agent
+                     WHERE day BETWEEN ?1 AND ?2 AND (?3 IS NULL OR caller = ?3)
+                     GROUP BY {column} ORDER BY {order} LIMIT {REPORTED}"
+                ))?;
+                let rows = statement.query_map(wanted, |row| {
+                    Ok(UsageOf { name: row.get(0)?, usage: usage_of(row, 1)? })
+                })?;
+                rows.collect()
+            };
+            let of_sessions = || -> Result<Vec<UsageOf>, rusqlite::Error> {
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT sessions.id, 0, usage.cost, usage.tokens FROM sessions
+                     JOIN usage ON usage.kind = 1 AND usage.name = sessions.id AND usage.day = 0
+                     WHERE ?1 IS NULL OR caller = ?1
+                     ORDER BY usage.cost DESC, usage.tokens DESC LIMIT {REPORTED}"
+                ))?;
+                let rows = statement.query_map(params![caller], |row| {
+                    Ok(UsageOf { name: row.get(0)?, usage: usage_of(row, 1)? })
+                })?;
+                rows.collect()
+            };
+            Ok(UsageReport {
+                days: by("day", "day")?,
+                agents: by("agent", "sum(cost) DESC, agent")?,
+                callers: by("caller", "sum(cost) DESC, caller")?,
+                sessions: of_sessions()?,
+            })
+        })
+        .await
+    }
+
     /// What was used of each of these accounts, in their order.
     pub(crate) async fn usage(&self, accounts: Vec<Account>) -> Result<Vec<Used>, Error> {
         self.read(move |connection| {
@@ -100,4 +178,11 @@ impl Sqlite {
         })
         .await
     }
+}
+
+/// The numbers of a row of a report, from this column on.
+fn usage_of(row: &rusqlite::Row<'_>, at: usize) -> Result<Usage, rusqlite::Error> {
+    let number = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.cast_unsigned());
+    let used = Used { cost: number(at + 1)?, tokens: number(at + 2)? };
+    Ok(Usage { turns: number(at)?, used })
 }

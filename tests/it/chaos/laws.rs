@@ -179,7 +179,7 @@ fn sends(world: &World) -> HashMap<String, u64> {
     let mut sends = HashMap::new();
     for line in fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default().lines() {
         let Ok(entry) = serde_json::from_str::<Value>(line) else { continue };
-        let action = text_of(&entry, "action");
+        let Some(action) = entry["action"].as_str() else { continue };
         let is_send = action.to_ascii_lowercase().contains("send") || action == "message/stream";
         // One whose caller hung up was carried out all the same.
         let is_done = ["ok", "CALLER_LEFT"].contains(&text_of(&entry, "outcome"));

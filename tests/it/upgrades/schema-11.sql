@@ -1,4 +1,4 @@
--- The schema of 384b08a.
+-- The schema of the version after 5f158e5.
 CREATE TABLE tasks (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, caller TEXT NOT NULL, agent TEXT NOT NULL, context_id TEXT NOT NULL, session TEXT NOT NULL, alias TEXT, state INTEGER NOT NULL, status_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, head INTEGER NOT NULL, bytes INTEGER NOT NULL , print BLOB);
 CREATE TABLE events (key INTEGER PRIMARY KEY, kind INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE TABLE sessions (id TEXT PRIMARY KEY, caller TEXT NOT NULL, agent TEXT NOT NULL, context_id TEXT NOT NULL, conversation TEXT, ready INTEGER NOT NULL, created_ms INTEGER NOT NULL, used_ms INTEGER NOT NULL, UNIQUE (caller, agent, context_id)) WITHOUT ROWID;

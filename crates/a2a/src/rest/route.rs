@@ -142,7 +142,7 @@ fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
 }
 
 /// Text without its percent escapes; none when one is broken or the result is not UTF-8.
-pub(super) fn unescaped(text: &str) -> Option<Cow<'_, str>> {
+pub fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }

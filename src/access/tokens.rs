@@ -1,0 +1,131 @@
+//! Which token is whose. Those of the configuration are replaced whole when it is read again; those of the store come
+//! and go one by one. A token that is no longer there ends for whoever was admitted by it.
+
+use super::grant::Grant;
+use super::guesses;
+use super::{Caller, digest};
+use crate::config::{Config, OWNER, TokenScope};
+use crate::store::TokenRow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// A token that is known.
+#[derive(Debug, Clone)]
+struct KnownToken {
+    caller: Arc<str>,
+    hash: [u8; 32],
+    grant: Arc<Grant>,
+}
+
+/// All tokens that are known.
+#[derive(Debug, Default)]
+pub(super) struct TokenTable {
+    configured: Vec<KnownToken>,
+    /// By their hash: they are made at random, so nobody guesses one by the time that a comparison takes.
+    stored: HashMap<[u8; 32], KnownToken>,
+    /// The keys of the configured tokens that can be guessed.
+    weak: Vec<String>,
+}
+
+impl TokenTable {
+    /// Takes the tokens of a configuration in place of those before; `owner` is the token that `Token::find` found.
+    pub(super) fn configure(&mut self, config: &Config, owner: &str) {
+        let mut known = Vec::new();
+        let mut weak = Vec::new();
+        let mut add = |caller: &str, token: &str, grant: Grant| {
+            if config.auth.required && guesses::is_weak(token) {
+                weak.push(grant.id.to_string());
+            }
+            known.push(KnownToken {
+                caller: Arc::from(caller),
+                hash: digest(token),
+                grant: Arc::new(grant),
+            });
+        };
+        add(OWNER, owner, Grant::of("auth.token", &[TokenScope::Admin]));
+        for (name, token) in &config.auth.tokens {
+            add(name, token.secret(), Grant::of_caller(name, token));
+        }
+        for old in std::mem::take(&mut self.configured) {
+            let is_same = |new: &&mut KnownToken| {
+                bool::from(new.hash.ct_eq(&old.hash)) && new.grant.is_same(&old.grant)
+            };
+            match known.iter_mut().find(is_same) {
+                // Who was admitted by it stays admitted.
+                Some(new) => new.grant = old.grant,
+                None => old.grant.revoke(),
+            }
+        }
+        (self.configured, self.weak) = (known, weak);
+    }
+
+    /// Takes a token of the store, unless it is revoked.
+    pub(super) fn add(&mut self, row: &TokenRow) {
+        if row.revoked.is_none() {
+            let (caller, hash) = (row.caller.clone(), row.hash);
+            let grant = Arc::new(Grant::of_row(row));
+            self.stored.insert(hash, KnownToken { caller, hash, grant });
+        }
+    }
+
+    /// Takes away a token of the store, and ends it for whoever was admitted by it.
+    pub(super) fn revoke(&mut self, id: &str) {
+        self.stored.retain(|_, known| {
+            let is_other = *known.grant.id != *id;
+            if !is_other {
+                known.grant.revoke();
+            }
+            is_other
+        });
+    }
+
+    /// Takes away all tokens of the store that a caller has.
+    pub(super) fn revoke_caller(&mut self, caller: &str) {
+        let of_caller = |known: &&KnownToken| *known.caller == *caller;
+        let ids: Vec<_> =
+            self.stored.values().filter(of_caller).map(|known| known.grant.id.clone()).collect();
+        ids.iter().for_each(|id| self.revoke(id));
+    }
+
+    /// The caller that a token belongs to. Every configured token is compared, whichever fits: the time says nothing.
+    pub(super) fn find(&self, token: &str) -> Option<Caller> {
+        let given = digest(token);
+        let mut found = self.stored.get(&given);
+        for known in &self.configured {
+            if bool::from(known.hash.ct_eq(&given)) {
+                found = Some(known);
+            }
+        }
+        found.map(|known| Caller::new(known.caller.clone(), known.grant.clone()))
+    }
+
+    /// The keys of the configured tokens that can be guessed.
+    pub(super) fn weak(&self) -> &[String] {
+        &self.weak
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(tokens: &[(&str, &str)]) -> Config {
+        let mut config = Config::default();
+        for (name, token) in tokens {
+            config.auth.tokens.insert((*name).to_owned(), (*token).into());
+        }
+        config
+    }
+
+    #[test]
+    fn a_token_that_a_new_configuration_leaves_out_ends_and_one_that_it_keeps_goes_on() {
+        let mut tokens = TokenTable::default();
+        tokens.configure(&configured(&[("ann", "one"), ("bob", "two")]), "owner's");
+        let (ann, bob) = (tokens.find("one").unwrap(), tokens.find("two").unwrap());
+        tokens.configure(&configured(&[("ann", "one"), ("bob", "other")]), "owner's");
+        assert!(ann.grant.check().is_ok() && bob.grant.check().is_err());
+        assert!(tokens.find("two").is_none() && tokens.find("owner's").is_some());
+        assert_eq!(&*tokens.find("other").unwrap().name, "bob");
+    }
+}

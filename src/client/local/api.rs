@@ -1,0 +1,46 @@
+//! Calls of the house's own API, for the server itself.
+
+use super::super::exit;
+use super::super::failure::Failure;
+use super::{Server, ServerArgs, body, escape};
+use reqwest::Method;
+use serde_json::Value;
+
+impl ServerArgs {
+    /// The caller that is named.
+    pub(crate) fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
+    }
+}
+
+impl Server {
+    /// An address with the caller whose tasks, sessions and asks are listed.
+    pub(super) fn with_caller(&self, address: &str) -> String {
+        match &self.caller {
+            None => address.to_owned(),
+            Some(caller) => {
+                let mark = if address.contains('?') { '&' } else { '?' };
+                format!("{address}{mark}caller={}", escape(caller))
+            }
+        }
+    }
+
+    /// Calls the house's own API of the server itself, not of one of its agents.
+    pub(in super::super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let response = self.answer(method, (&self.url, path), body).await?;
+        self.parse(response).await
+    }
+
+    pub(super) async fn parse(&self, response: reqwest::Response) -> Result<Value, Failure> {
+        let body = body(response).await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|_| Failure {
+            code: exit::UNAVAILABLE,
+            ..Failure::missing(format!("{} is no pilothouse", self.url))
+        })
+    }
+}

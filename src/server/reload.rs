@@ -1,0 +1,101 @@
+//! The configuration is read again while the server runs. A new one that cannot be used is refused whole.
+
+use super::{Cards, Doors};
+use crate::access::Token;
+use crate::config::{self, Config, ConfigSource};
+use crate::signing;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// What it takes to read the configuration again.
+pub struct Reloading {
+    source: ConfigSource,
+    /// The file in which a token was kept; none where the store is gone with the process, and the token that was made
+    /// with it.
+    token: Result<PathBuf, String>,
+    /// What is in force.
+    current: Mutex<Config>,
+}
+
+/// What came of it: names of keys.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Those whose new values are in force.
+    pub applied: Vec<String>,
+    /// Those whose new values wait for the next start.
+    pub waiting: Vec<String>,
+}
+
+/// Why the new configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It cannot be read, or says what is not possible.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The key of the cards.
+    #[error(transparent)]
+    Signing(#[from] signing::Error),
+    /// The kept token.
+    #[error("cannot read the token in the state folder: {0}")]
+    Token(#[source] io::Error),
+    /// Reading it failed inside of the server.
+    #[error("the configuration could not be read")]
+    Failed,
+}
+
+impl Reloading {
+    /// From where the configuration comes that is in force.
+    pub fn new(source: ConfigSource, token: Result<PathBuf, String>, current: Config) -> Self {
+        Self { source, token, current: Mutex::new(current) }
+    }
+
+    /// The configuration that is in force.
+    pub(super) async fn current(&self) -> Config {
+        self.current.lock().await.clone()
+    }
+}
+
+impl std::fmt::Display for Reloaded {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |keys: &[String]| match keys {
+            [] => "nothing".to_owned(),
+            keys => keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "),
+        };
+        write!(out, "the configuration was read again; changed: {}", list(&self.applied))?;
+        match &self.waiting[..] {
+            [] => Ok(()),
+            waiting => write!(out, "; only a restart changes {}", list(waiting)),
+        }
+    }
+}
+
+impl Doors {
+    /// Reads the configuration again, and puts into force what can be without a restart. Running turns go on.
+    pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
+        let reloading = &self.reloading;
+        // One at a time, so that the last one is in force.
+        let mut current = reloading.current.lock().await;
+        let source = reloading.source.clone();
+        let read = self.operations.spawn_blocking(move || source.read()).await;
+        let new = read.map_err(|_| ReloadError::Failed)??.config;
+        let merged = current.reloaded_with(&new);
+        let cards = Cards::new(&merged)?;
+        let token = match &reloading.token {
+            Ok(file) => Token::find(merged.auth.token.as_deref(), Some(file.as_path()))
+                .map_err(ReloadError::Token)?
+                .secret()
+                .to_owned(),
+            Err(made) => merged.auth.token.clone().unwrap_or_else(|| made.clone()),
+        };
+        // Nothing fails from here on.
+        let reloaded =
+            Reloaded { applied: current.changed_keys(&merged), waiting: merged.changed_keys(&new) };
+        self.access.reload(&merged, &token);
+        self.service.reload(&merged);
+        *self.cards.write() = Arc::new(cards);
+        *current = merged;
+        Ok(reloaded)
+    }
+}

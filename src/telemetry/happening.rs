@@ -1,0 +1,156 @@
+//! What happens to a task, for the audit log: it is accepted, it asks, it is answered, a turn of it ends. No prompts, no
+//! answers, no inputs of tools.
+
+use super::TurnEnd;
+use crate::access::Caller;
+use crate::asks::Answered;
+use crate::store::AskRow;
+use crate::task::TaskLog;
+use pilothouse_a2a::task::TaskState;
+use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::{AskKind, Usage};
+use serde::Serialize;
+use serde_json::Value;
+
+/// An entry of the audit log that is no request.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Happening {
+    time: Timestamp,
+    kind: &'static str,
+    /// Whose task it is.
+    caller: String,
+    agent: String,
+    task: String,
+    context: String,
+    /// Who did it: a caller, or `policy` or `timeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask: Option<String>,
+    /// The tool that a permission is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<&'static str>,
+    /// Of a turn: `ok`, or the code of the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    /// The state in which a turn leaves its task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u64>,
+    /// How much of that a person was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u64>,
+}
+
+impl Happening {
+    fn of(log: &TaskLog, kind: &'static str) -> Self {
+        Self {
+            time: Timestamp::now(),
+            kind,
+            caller: log.scope.caller.to_string(),
+            agent: log.scope.agent.to_string(),
+            task: log.id.to_string(),
+            context: log.context_id.to_string(),
+            by: None,
+            token: None,
+            peer: None,
+            ask: None,
+            tool: None,
+            deadline: None,
+            decision: None,
+            outcome: None,
+            state: None,
+            duration_ms: None,
+            waited_ms: None,
+            cost_usd: None,
+            tokens: None,
+        }
+    }
+
+    /// The same, and the caller who did it.
+    fn by(mut self, caller: &Caller) -> Self {
+        self.by = Some(caller.name.to_string());
+        self.token = Some(caller.grant.id.to_string());
+        self.peer = caller.peer.map(|peer| peer.to_string());
+        self
+    }
+
+    /// A message of a caller is stored.
+    pub(super) fn accepted(log: &TaskLog, caller: &Caller) -> Self {
+        Self::of(log, "accepted").by(caller)
+    }
+
+    /// A person has to answer.
+    pub(super) fn asked(log: &TaskLog, row: &AskRow) -> Self {
+        let tool = row.ask.get("tool").and_then(Value::as_str).map(ToOwned::to_owned);
+        let deadline = Some(row.deadline);
+        Self { ask: Some(row.id.to_string()), tool, deadline, ..Self::of(log, "asked") }
+    }
+
+    /// An ask is decided: by a caller, or because its time is over.
+    pub(super) fn answered(log: &TaskLog, answered: &Answered, caller: Option<&Caller>) -> Self {
+        let (ask, decision) = (Some(answered.ask.to_string()), Some(answered.decision));
+        let entry = Self { ask, decision, ..Self::of(log, "answered") };
+        match caller {
+            Some(caller) => entry.by(caller),
+            None => Self { by: Some("timeout".to_owned()), ..entry },
+        }
+    }
+
+    /// The operator's rules decide about a call of a tool.
+    pub(super) fn decided(log: &TaskLog, kind: &AskKind, is_allowed: bool) -> Self {
+        let tool = match kind {
+            AskKind::Permission { tool, .. } => Some(tool.clone()),
+            AskKind::Question { .. } => None,
+        };
+        let decision = Some(if is_allowed { "allow" } else { "deny" });
+        let by = Some("policy".to_owned());
+        Self { tool, decision, by, ..Self::of(log, "answered") }
+    }
+
+    /// A turn is over.
+    pub(super) fn ended(log: &TaskLog, end: &TurnEnd<'_>) -> Self {
+        let milliseconds =
+            |time: std::time::Duration| Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        // A task that goes on with its next turn has the state of that.
+        let state = match end.state {
+            TaskState::Submitted | TaskState::Working => TaskState::Completed,
+            state => state,
+        };
+        Self {
+            outcome: Some(end.failure.unwrap_or("ok")),
+            state: Some(state.name()),
+            duration_ms: milliseconds(end.took),
+            waited_ms: milliseconds(end.waited),
+            cost_usd: end.usage.and_then(|usage| usage.cost_usd),
+            tokens: end.usage.and_then(sum),
+            ..Self::of(log, "ended")
+        }
+    }
+}
+
+/// All tokens of a turn, where any are known.
+fn sum(usage: &Usage) -> Option<u64> {
+    let known = [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+    ];
+    let known = known.into_iter().flatten();
+    known.reduce(u64::saturating_add)
+}

@@ -1,0 +1,92 @@
+//! The configuration is read again, and a server is drained, while turns run.
+
+use crate::cli_asks::{pilothouse, url};
+use crate::processes::await_some;
+use crate::reading::{answer, message, state};
+use crate::world::{BOB, OWNER, PATIENCE, World};
+use serde_json::{Value, json};
+
+const NEW: &str = "token-of-somebody-new-4c07e19ab3d85f62";
+
+fn post(world: &World, token: &str, path: &str) -> (u16, Value) {
+    let reply = world.post(path, &[("Authorization", &format!("Bearer {token}"))], b"");
+    (reply.status, reply.json())
+}
+
+fn status(world: &World, token: &str) -> u16 {
+    world.get("/tasks", &[("Authorization", &format!("Bearer {token}"))]).status
+}
+
+#[test]
+fn a_reload_takes_tokens_rules_and_ceilings_and_no_running_turn_is_lost() {
+    let mut world = World::start();
+    let running = world.begin_waiting("cue go; say done", "go");
+    world.rewrite(json!({
+        "auth": {"tokens": {"bob": null, "new": {"token": NEW, "scopes": ["read"]}}},
+        "budgets": {"task": {"tokens": 5}},
+        "server": {"port": 1},
+        "limits": {"requests": 500},
+    }));
+    let (status_of_reload, told) = post(&world, OWNER, "/api/v1/reload");
+    assert_eq!(status_of_reload, 200, "{told}");
+    assert_eq!(
+        told["changed"],
+        json!([
+            "auth.tokens.bob",
+            "auth.tokens.new.agents",
+            "auth.tokens.new.expires",
+            "auth.tokens.new.scopes",
+            "auth.tokens.new.token",
+            "budgets.task.tokens"
+        ])
+    );
+    assert_eq!(told["needsRestart"], json!(["limits.requests", "server.port"]));
+    assert_eq!([OWNER, BOB, NEW].map(|token| status(&world, token)), [200, 401, 200]);
+    world.cue("go");
+    let task = world.await_state(&running, &["COMPLETED"]);
+    assert_eq!(answer(&task), "done");
+    let used = world.send(message("usage 30 12 0.5; say x"));
+    assert_eq!(state(&used), "FAILED", "{used}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_refused_whole_and_the_one_in_force_stays() {
+    let mut world = World::start();
+    world.rewrite(json!({"auth": {"tokens": {"bob": null}}, "limits": {"body": "much"}}));
+    let (refused, told) = post(&world, OWNER, "/api/v1/reload");
+    assert_eq!(refused, 400, "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("limits.body"), "{told}");
+    assert_eq!((status(&world, BOB), post(&world, BOB, "/api/v1/reload").0), (200, 403));
+}
+
+#[test]
+fn sighup_reads_the_configuration_again() {
+    let mut world = World::start();
+    world.rewrite(json!({"auth": {"tokens": {"new": NEW}}}));
+    world.hang_up();
+    await_some("the new token", PATIENCE, || (status(&world, NEW) == 200).then_some(()));
+    await_some("the words of it", PATIENCE, || {
+        world.stderr().contains("changed: `auth.tokens.new`").then_some(())
+    });
+}
+
+#[test]
+fn a_drained_server_accepts_no_message_and_ends_when_its_turns_have_ended() {
+    let mut world = World::start();
+    let running = world.begin_waiting("cue go; say done", "go");
+    let address = url(world.address());
+    let drain = pilothouse(&address, &["drain", "--no-wait"]);
+    assert_eq!(
+        (drain.code, &*drain.err),
+        (Some(0), "draining: 1 sessions have a turn, 0 turns wait for theirs\n")
+    );
+    let refused = world.call(OWNER, "SendMessage", &message("say x"));
+    assert_eq!(refused.status, 503);
+    assert_eq!(world.get("/ready", &[]).status, 503);
+    assert_eq!(state(&world.task(&running)), "WORKING");
+    world.cue("go");
+    assert_eq!(world.ended().code(), Some(0));
+    world.nothing_is_left();
+    world.restart();
+    assert_eq!(answer(&world.task(&running)), "done");
+}
