@@ -28,12 +28,13 @@ pub(super) struct TurnFacts {
 }
 
 impl TurnFacts {
-    /// The metadata, with what the agent says that it used, how long it took, and how many of its messages are unknown.
+    /// The metadata, with what the agent says that it used, how long it took, how many of its messages are unknown, and
+    /// how far each declared thing has come.
     pub(super) fn metadata(
         &self,
-        usage: Option<&Usage>,
-        took: Duration,
+        (usage, took): (Option<&Usage>, Duration),
         unknown: u64,
+        declared: &[SetupEvidence],
     ) -> Map<String, Value> {
         let mut metadata = Map::new();
         let mut set = |name: &str, value: Option<Value>| {
@@ -70,13 +71,14 @@ impl TurnFacts {
         set("failure", self.failure.map(|failure| failure.word().into()));
         set("sessionId", self.conversation.clone().map(Value::from));
         set("isolation", Some(self.isolation.clone()));
+        set("setup", self.setup.as_deref().map(|revision| describe_setup(revision, declared)));
         set("unknownMessages", (unknown > 0).then(|| unknown.into()));
         metadata
     }
 }
 
 /// The revision of a set-up, and how far each declared thing has come: the first ones where there are many.
-pub(super) fn describe_setup(revision: &str, evidence: &[SetupEvidence]) -> Value {
+fn describe_setup(revision: &str, evidence: &[SetupEvidence]) -> Value {
     let levels = evidence.iter().take(MOST_LEVELS).map(|SetupEvidence { item, level }| {
         json!({"kind": item.kind, "name": item.name, "level": level})
     });

@@ -6,7 +6,7 @@
 mod artifacts;
 
 use super::bounded::{self, PREVIEW, one_line};
-use super::facts::{TurnFacts, describe_setup};
+use super::facts::TurnFacts;
 use super::records::status;
 use crate::asks;
 use crate::config::Limits;
@@ -70,7 +70,6 @@ pub(super) struct Translator {
     unknown: u64,
     /// What of the agent's set-up does not work.
     problems: Vec<Value>,
-    /// How far each declared thing has come.
     setup: Vec<SetupEvidence>,
     /// What the end of the turn says beside the answer.
     remark: String,
@@ -460,12 +459,10 @@ impl Translator {
         };
         self.remark = self.beside_answer(state, words.as_ref());
         let message = words.map(|(text, data)| self.message(text, data));
-        let mut metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
+        let used = (self.usage.as_ref(), self.began.elapsed());
+        let mut metadata = facts.metadata(used, self.unknown, &self.setup);
         if let (TaskState::Failed, Some(limit)) = (state, self.limit.take()) {
             metadata.insert("limit".to_owned(), limit);
-        }
-        if let Some(revision) = &facts.setup {
-            metadata.insert("setup".to_owned(), describe_setup(revision, &self.setup));
         }
         if !self.problems.is_empty() {
             metadata.insert("problems".to_owned(), std::mem::take(&mut self.problems).into());

@@ -9,6 +9,7 @@ mod migrations;
 mod opening;
 mod push;
 mod read;
+mod setups;
 mod tokens;
 mod usage;
 

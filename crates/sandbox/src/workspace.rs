@@ -1,11 +1,13 @@
 //! The folders of a session: where it works, its own HOME, and the script that sets it up.
 
+mod defaults;
 mod folder;
 mod inside;
 mod removal;
 mod tree;
 mod worktree;
 
+pub use defaults::HomeDefaults;
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
@@ -65,17 +67,6 @@ pub struct WorkspaceSettings {
     pub copy: CopyLimits,
     /// The group of agents that have users of their own.
     pub group: u32,
-}
-
-/// The files that a new HOME begins with.
-#[derive(Debug, Clone)]
-pub struct HomeDefaults {
-    /// The folder that holds them.
-    pub folder: PathBuf,
-    /// Where they are put: a folder below HOME, or nothing for HOME itself.
-    pub below: &'static str,
-    /// The key that names them.
-    pub key: &'static str,
 }
 
 /// What may be copied at once.

@@ -312,12 +312,6 @@ impl Sqlite {
         let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?.into(), row.get(1)?, row.get(2)?));
         self.all(query, (), row).await
     }
-
-    /// The revisions of set-ups that sessions have, each with its agent.
-    pub(crate) async fn setups_in_use(&self) -> Result<Vec<(String, String)>, Error> {
-        let query = "SELECT DISTINCT agent, setup FROM sessions WHERE setup IS NOT NULL";
-        self.all(query, (), |row| Ok((row.get(0)?, row.get(1)?))).await
-    }
 }
 
 /// States of tasks that are not finished: submitted, working, asking. Indexes know them by these words.
