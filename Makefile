@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-clients test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -33,6 +33,11 @@ test-claude: ## the tests with the real Claude Code alone
 
 test-agents: ## every agent that has a preset, with a scripted model; prints the table of docs/agents.md; then the newest Claude Code
 	@exec tools/agents.sh
+
+test-clients: ## frameworks that people use (Google ADK and others), installed and run; prints the table of docs/clients.md
+	@$(CARGO) build --workspace --bins --quiet
+	@tests/clients/install.sh
+	@exec tests/clients/run.py
 
 test-containers: ## the container backend, with Docker and Podman engines of its own (ENGINE=docker|podman for one)
 	@exec tools/test-containers.sh $(ENGINE)

@@ -248,6 +248,7 @@ impl App {
         let kept = if in_memory { Err(secret.to_owned()) } else { Ok(token_file) };
         let access = Access::new(&config, secret, &store.tokens().await?);
         notes.extend(access.weak_note());
+        notes.extend(Cards::note_plain_http(&config));
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
             answers: Answers::new(&config, doors_stop.clone()),

@@ -8,10 +8,14 @@
 //! may be gone by then (`asks.park`, a stop, a crash); the row is what is left, and what the conversation
 //! is resumed with.
 
+mod context;
 mod decision;
+mod kagent;
 mod policy;
 
-pub use decision::{Answered, Decision, check_size, named, read as decide};
+pub use context::refuse_several;
+pub use decision::{Answered, Decision, check_size, explain_refusal, named, read as decide};
+pub use kagent::{APPROVALS, render_request as render_approval_request};
 pub use policy::{TOO_LONG, denial, is_cut, policy};
 
 use crate::clock;

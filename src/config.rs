@@ -4,6 +4,7 @@
 //! the tree itself. What a key means, its unit and its reason stand in `pilothouse.example.yaml`.
 
 mod aliases;
+mod card;
 mod defaults;
 mod derive;
 mod dollars;
@@ -24,6 +25,7 @@ mod renamed;
 mod sandbox;
 mod secrets;
 mod setup;
+mod streams;
 mod tokens;
 mod tree;
 mod trust;
@@ -33,6 +35,7 @@ mod yaml;
 
 pub mod load;
 
+pub use card::{Binding, Card, CardShape, Provider, Signing};
 pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
@@ -47,6 +50,7 @@ pub use secrets::{MASK, masked};
 pub use setup::{
     DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
 };
+pub use streams::{AnswerForm, PushEvents, Streams};
 pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
@@ -79,6 +83,8 @@ section! {
         pub workspace: Workspace,
         /// The agent cards.
         pub card: Card,
+        /// How events reach clients.
+        pub streams: Streams,
         /// Push notifications.
         pub push: Push,
         /// Questions that people answer.
@@ -125,42 +131,11 @@ section! {
         pub allowed_hosts: Vec<String>,
         /// Origins of web pages that may call; none by default.
         pub allowed_origins: Vec<String>,
+        /// Whether the reflection service of gRPC is served, to anybody.
+        pub grpc_reflection: bool,
         /// Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
         pub trusted_proxies: Vec<String>,
     }
-}
-
-section! {
-    /// The agent cards.
-    #[derive(Debug)]
-    pub struct Card {
-        /// The shape that a client gets which names no version.
-        pub default: CardShape = CardShape::Hybrid,
-        /// How long a client may keep a card without asking again.
-        pub max_age: Age = seconds(60),
-        /// The signature.
-        pub signing: Signing,
-    }
-}
-
-/// The shape of a card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CardShape {
-    /// v1.0 with the members of v0.3 beside it.
-    Hybrid,
-    /// v1.0 alone.
-    V1,
-}
-
-/// The signature of the cards.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Signing {
-    /// A PEM file with a private key, of the curve P-256 (ES256) or Ed25519 (`EdDSA`).
-    pub key: Option<PathBuf>,
-    /// The key's id in the signature and in the JWKS; its thumbprint when unset.
-    pub kid: Option<String>,
 }
 
 section! {
@@ -169,6 +144,8 @@ section! {
     pub struct Push {
         /// Whether they are offered at all.
         pub enabled: bool = true,
+        /// Which events are posted.
+        pub events: PushEvents = PushEvents::Finished,
         /// Networks inside of the operator's own that may be posted to, and where plain http will do.
         pub allow: Vec<String>,
         /// For one attempt, from the name's resolution to the end of the answer.
@@ -320,6 +297,8 @@ section! {
         pub data: Bytes = Bytes::new(4 * MIB),
         /// Largest text of one prompt.
         pub prompt: Bytes = Bytes::new(10 * MIB),
+        /// Largest text file that stands in the prompt; a larger one lies in the workspace.
+        pub file_in_prompt: Bytes = Bytes::new(16 * KIB),
         /// Prompts of turns that wait or run, together.
         pub prompts: Bytes = Bytes::new(16 * MIB),
         /// What is kept of a line of an agent; the longest texts in a longer one are cut.
@@ -575,6 +554,16 @@ pub struct Agent {
     pub commands: Vec<String>,
     /// Protocol extensions that its card declares.
     pub extensions: Vec<Extension>,
+    /// The address of its documentation, for its card.
+    pub documentation_url: Option<String>,
+    /// The address of its picture, for its card.
+    pub icon_url: Option<String>,
+    /// Whether its prompt ends with who calls and what came beside the message.
+    pub message_context: bool,
+    /// Media types that it reads, as its card says it.
+    pub input_modes: Vec<String>,
+    /// Media types that it writes, as its card says it.
+    pub output_modes: Vec<String>,
     /// Whether an answer without a task is possible.
     pub replies: Replies,
     /// Where its sessions work, where that differs from `workspace`.
@@ -803,6 +792,10 @@ section! {
         pub timeout: Age = seconds(DAY),
         /// What happens then.
         pub then: AskTimeout = AskTimeout::Deny,
+        /// Which words answer a permission.
+        pub words: AskWords = AskWords::Exact,
+        /// Whether a message without `taskId` answers the only task of its context that waits for its caller.
+        pub by_context: bool = true,
         /// Open asks of one turn, before its agent is not heard any further.
         pub per_turn: usize = 32,
         /// Open asks of one session, whichever of its tasks ask.
@@ -824,6 +817,16 @@ pub enum AskTimeout {
     Deny,
     /// Its task is canceled.
     Cancel,
+}
+
+/// Which plain words answer a permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AskWords {
+    /// `allow`, `yes`, `deny`, `no` and `deny: reason`.
+    Exact,
+    /// Also what people write instead.
+    Common,
 }
 
 /// An agent's environment; it starts empty.

@@ -4,11 +4,15 @@ mod admin;
 mod answers;
 mod call;
 mod card;
+mod cors;
 mod door;
+mod extensions;
 mod grpc;
 mod jsonrpc;
 mod listen;
 mod openapi;
+mod packed;
+mod reflection;
 mod reload;
 mod rest;
 mod stream;
@@ -105,13 +109,16 @@ pub struct Doors {
 
 /// All doors.
 pub fn router(doors: Arc<Doors>) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/", post(jsonrpc::call).get(admin::welcome))
         .route("/a2a", post(jsonrpc::call))
         .route("/a2a/", post(jsonrpc::call))
         .route("/.well-known/agent-card.json", get(card::agent_card))
         .route("/.well-known/agent.json", get(card::legacy_card))
         .route(JWKS_PATH, get(card::jwks))
+        // Clients add the path of a card to the address of JSON-RPC.
+        .route("/a2a/.well-known/agent-card.json", get(card::agent_card))
+        .route("/a2a/.well-known/agent.json", get(card::legacy_card))
         .route("/openapi.json", get(openapi::document))
         .route("/health", get(admin::health))
         .route("/ready", get(admin::ready))
@@ -131,8 +138,16 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
         .route_service("/grpc.health.v1.Health/{method}", health(&doors))
         .fallback(rest::call)
-        .method_not_allowed_fallback(admin::method_not_allowed)
-        .with_state(doors)
+        .method_not_allowed_fallback(admin::method_not_allowed);
+    let router = match doors.config.server.grpc_reflection {
+        true => reflection::add(router),
+        false => router,
+    };
+    let router = match cors::build_layer(&doors.config) {
+        Some(layer) => router.layer(layer),
+        None => router,
+    };
+    router.with_state(doors)
 }
 
 /// The standard health service: serving, until the server stops.
@@ -236,6 +251,7 @@ impl Doors {
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
         let patience = self.config.timeouts.body.get();
+        let packed = packed::is_packed(headers)?;
         let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
         // Nothing of a large body is read while it waits for its place, so that it stays in the socket.
         if let Some(most) = announced.filter(|most| *most > SMALL_BODY) {
@@ -283,7 +299,11 @@ impl Doors {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(RequestBody { bytes: Bytes::from(bytes), place })
+        let body = RequestBody { bytes: Bytes::from(bytes), place };
+        match packed && headers.contains_key(header::CONTENT_ENCODING) {
+            true => self.unpack(caller, body).await,
+            false => Ok(body),
+        }
     }
 
     /// The place of a body that may become as large as this, when there is one.
@@ -363,6 +383,9 @@ fn with_advice(mut response: Response, error: &Error) -> Response {
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"pilothouse\""),
         );
+    }
+    if error.kind == ErrorKind::ContentTypeNotSupported {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(packed::GZIP));
     }
     if let Some(seconds) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

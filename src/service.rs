@@ -1,6 +1,7 @@
 //! The operations, once, on v1.0 types. It knows no transport and no dialect.
 
 mod answer;
+mod beside;
 mod erase;
 mod follow;
 mod list;

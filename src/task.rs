@@ -14,9 +14,11 @@
 mod anybody;
 mod view;
 mod waiting;
+mod whole;
 
 pub use view::{ANSWER, Extent, answer_id, weigh};
 pub use waiting::Waiting;
+pub use whole::{is_last, is_last_piece, is_of_answer};
 
 use crate::store::{
     Durability, Error, Event, EventsPart, Kind, ReadTransaction, Scope, Store, TaskRow, Write,

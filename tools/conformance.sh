@@ -63,7 +63,7 @@ workspace: {path: "$scratch/workspace"}
 limits: {rate: 0}
 log: {console: false}
 audit: off
-card: {default: $card}
+card: {default: $card, bindings: [JSONRPC, HTTP+JSON, GRPC]}
 push: {allow: ["127.0.0.0/8", "::1"]}
 compat: {v03: $v03}
 agent: tck

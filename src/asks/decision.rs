@@ -1,5 +1,7 @@
 //! What a person answers to an ask, by a data part or in plain words.
 
+use super::kagent;
+use crate::config::AskWords;
 use crate::store::AskRow;
 use pilothouse_a2a::Json;
 use pilothouse_a2a::error::Error;
@@ -105,22 +107,38 @@ impl Decision {
     }
 }
 
+/// What a caller is told whose words were none of those that answer a permission, and so refused it.
+pub fn explain_refusal(decision: &Decision, message: &Message) -> Option<String> {
+    match decision {
+        Decision::Deny { reason } if *reason == message.text_content().trim() => Some(
+            "this answer was taken as a refusal, and the agent is told it as the reason; `allow` or `yes`, and nothing \
+             else, permits"
+                .to_owned(),
+        ),
+        Decision::Deny { .. } | Decision::Allow { .. } | Decision::Words(_) => None,
+    }
+}
+
 /// The decision that a message brings.
-pub fn read(ask: &AskRow, message: &Message) -> Result<Decision, Error> {
+pub fn read(ask: &AskRow, message: &Message, words: AskWords) -> Result<Decision, Error> {
     let is_question = ask.ask.get("kind").and_then(Value::as_str) == Some("question");
     let given = message.parts.iter().find_map(|part| match &part.content {
-        PartContent::Data(data) if is_decision(data) => Some(data),
+        PartContent::Data(data) if is_decision(data) => Some(data.clone()),
         _ => None,
     });
+    let given = match given {
+        Some(data) => Some(data),
+        None => kagent::answer_in(message)?,
+    };
     match given {
-        Some(data) => by_data(ask, &tree(data)?, is_question).and_then(|said| fitting(ask, said)),
+        Some(data) => by_data(ask, &tree(&data)?, is_question).and_then(|said| fitting(ask, said)),
         None => {
             let text = message.text_content();
             let text = text.trim();
             if text.is_empty() {
                 return Err(Error::invalid("message.parts", advice(is_question)));
             }
-            fitting(ask, by_words(ask, text, is_question))
+            fitting(ask, by_words(ask, text, is_question, words))
         }
     }
 }
@@ -137,12 +155,13 @@ fn fitting(ask: &AskRow, decision: Decision) -> Result<Decision, Error> {
     }
 }
 
-/// The id that a message's data part answers, if it names one.
+/// The id of the ask that a message answers, if it names one.
 pub fn named(message: &Message) -> Option<String> {
-    message.parts.iter().find_map(|part| match &part.content {
+    let in_data = message.parts.iter().find_map(|part| match &part.content {
         PartContent::Data(data) => data.member("askId")?.as_str(),
         _ => None,
-    })
+    });
+    in_data.or_else(|| kagent::answer_in(message).ok()??.member("askId")?.as_str())
 }
 
 fn is_decision(data: &Json) -> bool {
@@ -242,24 +261,37 @@ fn known_options(ask: &AskRow) -> String {
     format!("not an option of this ask; there are {}", known.join(", "))
 }
 
-fn by_words(ask: &AskRow, text: &str, is_question: bool) -> Decision {
+/// The word that a common one stands for.
+fn read_common(word: &str) -> String {
+    let word = word.trim().trim_end_matches(['.', '!']).to_lowercase();
+    let known = match word.as_str() {
+        "y" | "ok" | "okay" | "approve" | "approved" => "allow",
+        "always" | "allow for the session" | "allow for this session" => "allow_session",
+        "n" | "reject" | "denied" => "deny",
+        _ => return word,
+    };
+    known.to_owned()
+}
+
+fn by_words(ask: &AskRow, text: &str, is_question: bool, words: AskWords) -> Decision {
     if is_question {
         let lower = text.to_lowercase();
         let known = options(ask).find(|known| known.to_lowercase() == lower);
         return Decision::Words(known.unwrap_or(text).into());
     }
     let (first, rest) = text.split_once(':').unwrap_or((text, ""));
-    let first = first.trim().trim_end_matches(['.', '!']).to_lowercase();
+    let has_reason = text.contains(':');
+    let first = match words {
+        AskWords::Exact => first.trim().to_lowercase(),
+        AskWords::Common => read_common(first),
+    };
     match first.as_str() {
-        "allow" | "yes" | "y" | "ok" | "okay" | "approve" | "approved" if rest.is_empty() => {
-            Decision::Allow { input: None, session: false }
+        "allow" | "yes" if !has_reason => Decision::Allow { input: None, session: false },
+        "allow_session" if !has_reason => Decision::Allow { input: None, session: true },
+        "no" if has_reason && words == AskWords::Exact => {
+            Decision::Deny { reason: text.to_owned() }
         }
-        "always" | "allow for the session" | "allow for this session" | "allow_session"
-            if rest.is_empty() =>
-        {
-            Decision::Allow { input: None, session: true }
-        }
-        "deny" | "no" | "n" | "reject" | "denied" => Decision::Deny {
+        "deny" | "no" => Decision::Deny {
             reason: match rest.trim() {
                 "" => "it was denied".to_owned(),
                 reason => reason.to_owned(),

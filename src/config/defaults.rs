@@ -49,6 +49,10 @@ macro_rules! section {
 }
 pub(super) use section;
 
+fn modes(modes: &[&str]) -> Vec<String> {
+    modes.iter().map(|&mode| mode.to_owned()).collect()
+}
+
 /// The groups of variables that a preset's agent needs beside those of every agent.
 fn environment_of(preset: &str) -> &'static [&'static str] {
     match preset {
@@ -103,6 +107,19 @@ impl Agent {
             skills_source: SkillsSource::Cli,
             commands: Vec::new(),
             extensions: Vec::new(),
+            message_context: false,
+            documentation_url: None,
+            icon_url: None,
+            // Files lie in the agent's workspace, so it takes every kind. The common ones are named for
+            // clients that look for the very word.
+            input_modes: modes(&[
+                "text/plain",
+                "application/json",
+                "image/png",
+                "image/jpeg",
+                "*/*",
+            ]),
+            output_modes: modes(&["text/plain", "application/json"]),
             replies: Replies::Task,
             workspace: AgentWorkspace::default(),
             init: None,

@@ -231,12 +231,13 @@ impl Loaded {
         let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         let key: Vec<&str> = key.split('.').collect();
         match key.as_slice() {
-            ["server", "port"]
+            ["server", "port" | "grpc_reflection"]
             | ["auth", "priorities", ..]
             | ["store", "retention", ..]
             | ["sessions", "retention" | "copy" | "sweep_every", ..]
             | ["workspace", "shared_turns"]
-            | ["card", "default" | "max_age"]
+            | ["card", "default" | "max_age" | "bindings" | "streaming" | "provider", ..]
+            | ["streams", ..]
             | ["card", "signing", "kid"]
             | ["asks" | "processes" | "limits" | "budgets" | "timeouts" | "compat" | "agent", ..]
             | ["isolation", "limits", ..]
@@ -274,7 +275,8 @@ impl Loaded {
                 "serve" | "name" | "description" | "version" | "replies" | "driver" | "preset"
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
                 | "disallowed_tools" | "max_retries" | "skills_source" | "background"
-                | "background_grace" | "background_end",
+                | "background_grace" | "background_end" | "documentation_url" | "icon_url"
+                | "input_modes" | "output_modes" | "message_context",
             ]
             | ["skills" | "extensions" | "budgets", ..]
             | ["workspace", "shared_turns"] => true,

@@ -3,8 +3,9 @@
 use super::SharedPush;
 use super::post::{PostOutcome, Target};
 use crate::clock;
+use crate::config::PushEvents;
 use crate::store::{self, Durability, Event, Kind, PushRow, PushState, Write};
-use crate::task::{Extent, TaskLog};
+use crate::task::{Extent, TaskLog, is_last, is_last_piece};
 use bytes::Bytes;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::event::StreamResponse;
@@ -23,7 +24,7 @@ pub(super) struct Delivery {
     inner: Arc<SharedPush>,
     log: Arc<TaskLog>,
     row: PushRow,
-    /// The state that an older dialect was told last.
+    /// The state that was told last.
     told: Option<TaskState>,
     /// Leave at once.
     quit: CancellationToken,
@@ -108,9 +109,9 @@ impl Delivery {
         }
     }
 
-    /// Older dialects are told states; after a start the last one is read from the log.
+    /// States are told when they change; after a start the last one is read from the log.
     async fn remember_what_was_told(&mut self) {
-        if self.row.dialect != Dialect::V1_0 && self.row.sent > 0 {
+        if self.row.sent > 0 {
             let before =
                 self.log.snapshot_at(&self.inner.store, self.row.sent, Extent::MESSAGES).await;
             self.told = before.ok().map(|snapshot| snapshot.task.status.state);
@@ -207,7 +208,7 @@ impl Delivery {
     /// What is posted for an event; nothing where the dialect is not told of it.
     async fn body(&mut self, event: &Event) -> Result<Option<Bytes>, store::Error> {
         if self.row.dialect == Dialect::V1_0 {
-            return Ok((event.kind != Kind::Message).then(|| event.body.clone()));
+            return self.body_of_event(event).await;
         }
         let told = match event.kind {
             Kind::Task | Kind::Status => serde_json::from_slice::<StreamResponse>(&event.body).ok(),
@@ -230,6 +231,38 @@ impl Delivery {
         let reply = Reply::Task(task);
         let body = self.row.dialect.encode_reply(Operation::GetTask, &reply, alias);
         Ok(Some(Bytes::from(body)))
+    }
+
+    /// An event as a stream has it. Of artifacts that come in pieces the whole is told, of states their changes; a
+    /// further question is one too.
+    async fn body_of_event(&mut self, event: &Event) -> Result<Option<Bytes>, store::Error> {
+        let whole = || Ok(Some(event.body.clone()));
+        if self.inner.settings.events == PushEvents::All && event.kind != Kind::Message {
+            return whole();
+        }
+        match event.kind {
+            Kind::Message => Ok(None),
+            Kind::Artifact if is_last_piece(event) => {
+                let most = self.inner.limits.event.as_usize();
+                let made = self.log.whole_artifact(&self.inner.store, event, most).await?;
+                Ok(Some(made.event.body))
+            }
+            Kind::Artifact => {
+                if is_last(event) {
+                    whole()
+                } else {
+                    Ok(None)
+                }
+            }
+            Kind::Task | Kind::Status => {
+                let told = serde_json::from_slice::<StreamResponse>(&event.body).ok();
+                let state =
+                    told.as_ref().and_then(StreamResponse::status).map(|status| status.state);
+                let is_new = state != self.told || state.is_some_and(TaskState::is_interrupted);
+                self.told = state;
+                if is_new { whole() } else { Ok(None) }
+            }
+        }
     }
 
     // === times ===

@@ -4,24 +4,24 @@ mod head;
 mod meant;
 mod scope;
 
-pub(super) use head::{check_version, version};
+pub(super) use head::{asked_extensions, check_version, known_part, version};
 
 use super::answers::{AT_HAND, Room};
 use super::door::{AuditEntry, CallContext};
-use super::{Doors, card, stream::Ends};
+use super::extensions::Activated;
+use super::stream::{Ends, Manner};
+use super::{Doors, card};
 use crate::access::Caller;
 use crate::agent::Agent;
 use crate::asks;
+use crate::config::AnswerForm;
 use crate::push;
 use crate::queue::Place;
 use crate::service::{Accepted, Beside, Client, Stream};
 use crate::task::TaskLog;
 use axum::extract::Request;
-use axum::http::HeaderValue;
-use axum::http::request::Parts;
-use axum::response::Response;
 use futures_util::future::BoxFuture;
-use head::{asked_extensions, check_extensions, last_event};
+use head::{asked_form, check_extensions, check_streaming, last_event};
 use pilothouse_a2a::Method;
 use pilothouse_a2a::dialect::{Decoded, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -40,7 +40,7 @@ pub(super) enum Done {
     /// One answer.
     Reply(Reply, Room),
     /// Events until an end; the room is for the first one.
-    Stream(Stream, Ends, Room),
+    Stream(Stream, Manner, Room),
 }
 
 /// What came of a call, and how it is to be said.
@@ -65,9 +65,9 @@ enum Begun {
     /// The end of a turn of this task.
     Settles(Arc<TaskLog>, Option<i32>),
     /// The events of this task, from the end or after the one of this number.
-    Subscribes(Arc<TaskLog>, Option<u64>, Ends),
+    Subscribes(Arc<TaskLog>, Option<u64>, Manner),
     /// The events of a task that was just accepted.
-    Streams(Accepted),
+    Streams(Accepted, Manner),
 }
 
 /// What an answer takes at most.
@@ -144,10 +144,13 @@ impl Doors {
                 Ok(begun) => begun,
                 Err(error) => (Err(error), method.dialect, None),
             };
-            let outcome = match begun {
+            let mut outcome = match begun {
                 Ok(begun) => self.finish(context, begun, entry).await,
                 Err(error) => Err(error),
             };
+            if let Ok(Done::Reply(reply, _)) = &mut outcome {
+                Activated::of(context.headers()).extend_reply(reply);
+            }
             Performed { outcome, dialect, alias }
         }
     }
@@ -190,15 +193,15 @@ impl Doors {
                     None => Box::pin(self.show(caller, log, history, entry)).await,
                 }
             }
-            Begun::Subscribes(log, after, ends) => {
+            Begun::Subscribes(log, after, manner) => {
                 let room = self.answers.reserve_piece(caller, event).await?;
                 let service = service.clone();
                 let read = async move { service.subscribe(&log, after).await };
                 let (stream, mut room) = self.read(entry, read, room).await?;
                 room.shrink(stream.size_of_first());
-                Ok(Done::Stream(stream, ends, room))
+                Ok(Done::Stream(stream, manner, room))
             }
-            Begun::Streams(accepted) => {
+            Begun::Streams(accepted, manner) => {
                 context.end_production();
                 let first = tokio::select! {
                     biased;
@@ -212,7 +215,7 @@ impl Doors {
                 let read = async move { service.follow(&accepted, first, is_roomy).await };
                 let (stream, mut room) = self.read(entry, read, room.unwrap_or_default()).await?;
                 room.shrink(stream.size_of_first());
-                Ok(Done::Stream(stream, Ends::WhenItAsks, room))
+                Ok(Done::Stream(stream, manner, room))
             }
         }
     }
@@ -271,21 +274,6 @@ impl Doors {
         let most = self.config.limits.response.as_usize();
         if log.is_at_hand() { most.min(AT_HAND) } else { most }
     }
-
-    /// The same response, naming the extensions in force: asked for, and declared by the agent.
-    pub(super) fn with_extensions(&self, mut response: Response, parts: &Parts) -> Response {
-        let Some(agent) = self.agent_at(parts.extensions.get::<Named>()) else {
-            return response;
-        };
-        let declared = |uri: &&str| agent.config.extensions.iter().any(|one| one.uri == *uri);
-        let active: Vec<_> = asked_extensions(&parts.headers).filter(declared).collect();
-        if let Ok(active) = HeaderValue::from_str(&active.join(", "))
-            && !active.is_empty()
-        {
-            response.headers_mut().insert("a2a-extensions", active);
-        }
-        response
-    }
 }
 
 impl Operating {
@@ -299,6 +287,7 @@ impl Operating {
         };
         check_extensions(&client.agent, context.headers())?;
         check_caller(&client, &call)?;
+        check_streaming(&doors.config, method.operation)?;
         let service = &doors.service;
         if !matches!(call, Call::SendMessage(_) | Call::SendStreamingMessage(_)) {
             self.place = None;
@@ -318,7 +307,9 @@ impl Operating {
             }
             Call::SendStreamingMessage(request) => {
                 self.alias = client_task_id;
-                self.send(&client, request, true).await.map(Begun::Streams)
+                let manner = self.manner(Ends::WhenItAsks, asked_form(&request)?);
+                let accepted = self.send(&client, request, true).await?;
+                Ok(Begun::Streams(accepted, manner))
             }
             Call::GetTask(request) => {
                 let log = self.find(&client, &request.id, method).await?;
@@ -342,7 +333,8 @@ impl Operating {
                     // Their clients close at `final: true`, which an asking task is.
                     Dialect::V0_3 | Dialect::V0_1 => Ends::WhenItAsks,
                 };
-                Ok(Begun::Subscribes(log, after, ends))
+                let manner = self.manner(ends, None);
+                Ok(Begun::Subscribes(log, after, manner))
             }
             Call::ListTasks(request) => {
                 let service = service.clone();
@@ -380,18 +372,29 @@ impl Operating {
                 service.push().delete(&log, &request.id).await?;
                 Ok(Begun::Replies(Reply::Empty))
             }
-            Call::GetExtendedAgentCard(_) if doors.config.auth.required => {
-                let read = async move {
-                    let card = card::extended(&doors, &client.agent, &context.base);
-                    Ok(Reply::Card(Box::new(card)))
-                };
-                Ok(Begun::Reads(Most::Bytes(AT_HAND), Box::pin(read)))
-            }
-            Call::GetExtendedAgentCard(_) => Err(Error::new(
+            Call::GetExtendedAgentCard(_) => self.read_extended_card(client),
+        }
+    }
+
+    fn read_extended_card(&self, client: Client) -> Result<Begun, Error> {
+        let (doors, context) = (self.doors.clone(), self.context.clone());
+        if !doors.config.auth.required {
+            return Err(Error::new(
                 ErrorKind::UnsupportedOperation,
                 "this agent has no extended card; its public card is whole",
-            )),
+            ));
         }
+        let read = async move {
+            let card = card::extended(&doors, &client.agent, &context.base);
+            Ok(Reply::Card(Box::new(card)))
+        };
+        Ok(Begun::Reads(Most::Bytes(AT_HAND), Box::pin(read)))
+    }
+
+    /// How a stream ends, and what it has, by the wish of its caller or the configuration.
+    fn manner(&self, ends: Ends, answers: Option<AnswerForm>) -> Manner {
+        let answers = answers.unwrap_or(self.doors.config.streams.answers);
+        Manner { ends, answers, activated: Activated::of(self.context.headers()) }
     }
 
     fn get(&self, client: Client, log: Arc<TaskLog>, request: GetTaskRequest) -> Begun {
@@ -465,11 +468,6 @@ fn shorten(log: &TaskLog, error: &Error) -> Task {
 pub(super) fn no_agent(name: &str) -> Error {
     let name = known_part(name);
     Error::invalid("tenant", format!("no agent `{name}` is served here"))
-}
-
-/// A caller's word for logs and errors: bounded, and nothing that a terminal would obey.
-pub(super) fn known_part(word: &str) -> String {
-    word.chars().filter(|character| !character.is_control()).take(64).collect()
 }
 
 /// The one word for an operation in logs.

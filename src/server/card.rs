@@ -2,25 +2,27 @@
 //! public half.
 
 use super::call::{Named, version};
+use super::extensions::SERVED;
 use super::{Doors, admin, json_response, refuse_host};
 use crate::access::Forwarded;
 use crate::agent::Agent;
-use crate::config::{CardShape, Config, Skill};
+use crate::config::{self, Binding, CardShape, Config, Skill};
 use crate::signing::{self, Signer};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 use pilothouse_a2a::card::{
-    self, AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentSkill, GRPC,
-    HTTP_JSON, JSONRPC, SecurityRequirement, SecurityScheme,
+    self, AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentProvider, AgentSkill,
+    SecurityRequirement, SecurityScheme,
 };
 use pilothouse_a2a::dialect::Dialect;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The extension by which the extended card says what isolates the agent (its `params` are those of
@@ -63,6 +65,20 @@ impl Cards {
             since: Timestamp::now(),
             cache_control: value(format!("public, max-age={max_age}")),
             vary: value(vary),
+        })
+    }
+
+    /// The warning of addresses without TLS beyond this machine, for the start.
+    pub fn note_plain_http(config: &Config) -> Option<String> {
+        let server = &config.server;
+        let is_plain = match &server.public_url {
+            Some(url) => url.starts_with("http://") && !is_loopback_url(url),
+            None => !config.is_loopback() && server.trusted_proxies.is_empty(),
+        };
+        is_plain.then(|| {
+            "warning: cards name an address with plain http beyond this machine, which some clients refuse (Google ADK); \
+             put a proxy with TLS in front and set `server.public_url` to its https address"
+                .to_owned()
         })
     }
 
@@ -155,28 +171,28 @@ fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool
     let mut card = AgentCard {
         name: agent.name.clone(),
         description: agent.describe(),
-        supported_interfaces: interfaces(base, name, doors.config.compat.v03.grpc_urls),
+        supported_interfaces: interfaces(
+            base,
+            name,
+            &doors.config.card.bindings,
+            doors.config.compat.v03.grpc_urls,
+        ),
+        provider: doors.config.card.provider.as_ref().map(provider),
+        documentation_url: agent.config.documentation_url.clone(),
+        icon_url: agent.config.icon_url.clone(),
         version: agent
             .config
             .version
             .clone()
             .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
         capabilities: AgentCapabilities {
-            streaming: Some(true),
+            streaming: Some(doors.config.card.streaming),
             push_notifications: Some(doors.config.push.enabled),
             extended_agent_card: Some(doors.config.auth.required),
             extensions: extensions(doors, agent, extended),
         },
-        // Files lie in the agent's workspace, so it takes every kind. The common ones are named for
-        // clients that look for the very word.
-        default_input_modes: modes(&[
-            "text/plain",
-            "application/json",
-            "image/png",
-            "image/jpeg",
-            "*/*",
-        ]),
-        default_output_modes: modes(&["text/plain", "application/json"]),
+        default_input_modes: agent.config.input_modes.clone(),
+        default_output_modes: agent.config.output_modes.clone(),
         skills: skills(agent, extended),
         ..AgentCard::default()
     };
@@ -196,15 +212,20 @@ fn is_default(doors: &Doors, agent: &Agent) -> bool {
     agents.default_one().key == agent.key
 }
 
-fn modes(modes: &[&str]) -> Vec<String> {
-    modes.iter().map(|&mode| mode.to_owned()).collect()
+fn provider(provider: &config::Provider) -> AgentProvider {
+    AgentProvider { url: provider.url.clone(), organization: provider.organization.clone() }
 }
 
-/// The three bindings in 1.0, then in 0.3. Clients add `/message:send` (1.0) or `/v1/message:send` (0.3)
+/// The listed bindings in 1.0, then in 0.3. Clients add `/message:send` (1.0) or `/v1/message:send` (0.3)
 /// to the address of HTTP+JSON; that of gRPC is `host:port` and cannot hold a path, so an agent is named
 /// by its tenant there, which 0.3 does not have, and below a path of a proxy there is no gRPC.
 /// `grpc_urls` writes the address of gRPC for 0.3 as a URL.
-fn interfaces(base: &str, name: Option<&str>, grpc_urls: bool) -> Vec<AgentInterface> {
+fn interfaces(
+    base: &str,
+    name: Option<&str>,
+    bindings: &[Binding],
+    grpc_urls: bool,
+) -> Vec<AgentInterface> {
     let place = match name {
         Some(name) => format!("{base}/agents/{name}"),
         None => base.to_owned(),
@@ -212,24 +233,24 @@ fn interfaces(base: &str, name: Option<&str>, grpc_urls: bool) -> Vec<AgentInter
     let grpc = grpc_address(base);
     let mut interfaces = Vec::new();
     for version in ["1.0", "0.3"] {
-        let mut add = |binding: &str, url: String, tenant: Option<&str>| {
+        for &binding in bindings {
+            let (url, tenant) = match (binding, &grpc) {
+                (Binding::JsonRpc, _) => (format!("{place}/"), None),
+                (Binding::HttpJson, _) => (place.clone(), None),
+                (Binding::Grpc, Some(address)) if version == "1.0" => (address.clone(), name),
+                (Binding::Grpc, Some(address)) if name.is_none() => {
+                    let scheme = base.split_once("://").map_or("http", |(scheme, _)| scheme);
+                    let url = format!("{scheme}://{address}");
+                    (if grpc_urls { url } else { address.clone() }, None)
+                }
+                (Binding::Grpc, _) => continue,
+            };
             interfaces.push(AgentInterface {
                 url,
-                protocol_binding: binding.to_owned(),
+                protocol_binding: binding.as_str().to_owned(),
                 tenant: tenant.map(ToOwned::to_owned),
                 protocol_version: version.to_owned(),
             });
-        };
-        add(JSONRPC, format!("{place}/"), None);
-        add(HTTP_JSON, place.clone(), None);
-        match &grpc {
-            Some(address) if version == "1.0" => add(GRPC, address.clone(), name),
-            Some(address) if name.is_none() => {
-                let scheme = base.split_once("://").map_or("http", |(scheme, _)| scheme);
-                let url = format!("{scheme}://{address}");
-                add(GRPC, if grpc_urls { url } else { address.clone() }, None);
-            }
-            _ => {}
         }
     }
     interfaces
@@ -261,7 +282,12 @@ fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtensio
         required: false,
         params: serde_json::from_value(agent.isolation(sandbox)).ok(),
     });
-    declared.chain(isolation).collect()
+    let served = SERVED.map(|(uri, description)| AgentExtension {
+        uri: uri.to_owned(),
+        description: Some(description.to_owned()),
+        ..AgentExtension::default()
+    });
+    declared.chain(isolation).chain(served).collect()
 }
 
 /// Those of the configuration, or the driver's own; then, for known callers, the others of the
@@ -306,6 +332,14 @@ pub(super) fn address(seen: &Forwarded, host: &str, port: u16) -> String {
         "" | "0.0.0.0" | "[::]" => format!("http://127.0.0.1:{port}"),
         _ => format!("{}://{host}{}", seen.scheme, seen.prefix),
     }
+}
+
+/// Whether a URL names this machine.
+fn is_loopback_url(url: &str) -> bool {
+    let Ok(url) = url.parse::<Uri>() else { return false };
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 // === caches ===

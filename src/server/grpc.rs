@@ -4,6 +4,7 @@
 
 use super::call::{Done, check_version, word};
 use super::door::{AuditEntry, CallContext};
+use super::packed::is_packed;
 use super::stream::{Next, Reader};
 use super::{Doors, RequestBody, arrival, under_way};
 use crate::store::Event;
@@ -24,6 +25,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
 /// The two services, as the health service names them.
@@ -36,13 +39,13 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }
-    let packed = request.headers().get("grpc-encoding");
-    if packed.is_some_and(|packed| packed != "identity") {
-        let mut response = Status::unimplemented("messages are taken uncompressed").into_http();
-        let accepted = HeaderValue::from_static("identity");
+    if let Err(error) = is_packed(request.headers()) {
+        let mut response = Status::unimplemented(error.message).into_http();
+        let accepted = HeaderValue::from_static("identity,gzip");
         response.headers_mut().insert("grpc-accept-encoding", accepted);
         return response;
     }
+    let deadline = read_timeout(request.headers()).map(|timeout| Instant::now() + timeout);
     let (entry, admitted) =
         AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
     let base = doors.base_url(&request);
@@ -61,7 +64,15 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
                 Some(method) => {
                     let (caller, headers) = (&context.caller.name, context.headers());
                     match doors.read_body(caller, headers, body, &entry).await {
-                        Ok(body) => answer(&doors, &context, method, body, &entry).await,
+                        Ok(body) => {
+                            let answer = answer(&doors, &context, method, body, deadline, &entry);
+                            match deadline {
+                                Some(deadline) => timeout_at(deadline, answer)
+                                    .await
+                                    .unwrap_or_else(|_| Err(too_late())),
+                                None => answer.await,
+                            }
+                        }
                         Err(error) => Err(error),
                     }
                 }
@@ -97,25 +108,37 @@ async fn answer(
     context: &Arc<CallContext>,
     method: Method,
     body: RequestBody,
+    deadline: Option<Instant>,
     entry: &AuditEntry,
 ) -> Result<Response, Error> {
-    let RequestBody { bytes, place } = body;
     check_version(&context.parts, method.dialect)?;
-    let message = unframed(&bytes)?;
-    pb::check_bounds(&doors.bounds(), method.dialect, method.operation, message)?;
-    let decoded = pb::decode(method.dialect, method.operation, message)?;
+    let (packed, message) = unframe(&body.bytes)?;
+    let message = RequestBody { bytes: body.bytes.slice_ref(message), place: body.place };
+    let RequestBody { bytes, place } = match packed {
+        false => message,
+        true if is_packed(context.headers())? => {
+            doors.unpack(&context.caller.name, message).await?
+        }
+        true => {
+            let what = "the message is marked as compressed, and no `grpc-encoding` says how";
+            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        }
+    };
+    pb::check_bounds(&doors.bounds(), method.dialect, method.operation, &bytes)?;
+    let decoded = pb::decode(method.dialect, method.operation, &bytes)?;
     // What follows may take as long as a turn.
-    drop(bytes);
+    drop((bytes, body.bytes));
     let performed = doors.perform(context, method, decoded, place, entry).await;
     Ok(match performed.outcome? {
         Done::Reply(reply, room) => {
             unary(room.hold(pb::encode_reply(performed.dialect, method.operation, &reply)))
         }
-        Done::Stream(stream, ends, room) => {
-            let parts = (stream, ends, room);
+        Done::Stream(stream, manner, room) => {
+            let parts = (stream, manner, room);
             streaming(
                 Reader::new(doors, &context.caller, parts, performed.dialect),
                 performed.dialect,
+                deadline,
             )
         }
     })
@@ -130,18 +153,41 @@ fn status(error: &Error) -> Status {
 
 // === framing ===
 
+/// How long a call may take, by `grpc-timeout`: up to eight digits and a unit.
+fn read_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number = number.parse::<u32>().ok().filter(|_| number.len() <= 8)?;
+    let unit = match unit {
+        "H" => Duration::from_secs(3600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    Some(unit * number)
+}
+
+/// The time that the caller gave is over. What was begun goes on.
+fn too_late() -> Error {
+    let message = "the time of `grpc-timeout` is over; what was begun goes on: look with GetTask";
+    Error::new(ErrorKind::TooSlow, message)
+}
+
 /// The one message of a request: a byte that says whether it is compressed, its length, itself.
-fn unframed(body: &[u8]) -> Result<&[u8], Error> {
+fn unframe(body: &[u8]) -> Result<(bool, &[u8]), Error> {
     let broken = |what| Error::new(ErrorKind::InvalidRequest, what);
     let Some((head, message)) = body.split_at_checked(5) else {
         return Err(broken("the request holds no message"));
     };
     let announced = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
     match (head[0], message.len()) {
-        (0, size) if size == announced => Ok(message),
-        (0, size) if size < announced => Err(broken("the message broke off")),
-        (0, _) => Err(broken("the request holds more than one message")),
-        _ => Err(broken("messages are taken uncompressed")),
+        (packed @ (0 | 1), size) if size == announced => Ok((packed == 1, message)),
+        (0 | 1, size) if size < announced => Err(broken("the message broke off")),
+        (0 | 1, _) => Err(broken("the request holds more than one message")),
+        _ => Err(broken("the request holds no message")),
     }
 }
 
@@ -197,11 +243,17 @@ fn unary(message: Bytes) -> Response {
     response(Body::new(Frames([Frame::data(head), Frame::data(message), end].into_iter())))
 }
 
-fn streaming(reader: Reader, dialect: Dialect) -> Response {
+fn streaming(reader: Reader, dialect: Dialect, deadline: Option<Instant>) -> Response {
     let frames = unfold(Some(reader), move |reader| async move {
         let mut reader = reader?;
         loop {
-            let end = match reader.next().await {
+            let next = match deadline {
+                Some(deadline) => timeout_at(deadline, reader.next())
+                    .await
+                    .unwrap_or_else(|_| Some(Next::Broken(too_late()))),
+                None => reader.next().await,
+            };
+            let end = match next {
                 Some(Next::Events(events, room)) => {
                     let messages = encode_events(dialect, &events);
                     if messages.is_empty() {

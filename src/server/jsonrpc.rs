@@ -35,8 +35,8 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     };
     let (response, reason) = match outcome {
         Ok(response) => (response, "ok"),
-        // Clients of v0.3 read the answer to a subscription as a stream, whatever it is.
-        Err(error) if known && entry.is_action("tasks/resubscribe") => {
+        // Clients of v0.3 read the answer to what streams as a stream, whatever it is, and hide any other.
+        Err(error) if known && reads_stream(&entry, context.as_ref().ok()) => {
             let body = jsonrpc::failure(&said.id, &error, said.dialect);
             let frame = sse::frame(None, body);
             (stream::response(Body::from(frame)), error.kind.codes().reason)
@@ -53,6 +53,18 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let response = doors.with_extensions(response, parts);
     entry.write(reason, response.status()).await;
     response
+}
+
+/// Whether the caller of a method of v0.3 reads its answer as a stream.
+fn reads_stream(entry: &AuditEntry, context: Option<&Arc<CallContext>>) -> bool {
+    let accepts = |context: &Arc<CallContext>| {
+        let accepted = context.headers().get_all(header::ACCEPT).into_iter();
+        accepted
+            .filter_map(|kinds| kinds.to_str().ok())
+            .any(|kinds| kinds.contains("text/event-stream"))
+    };
+    entry.is_action("tasks/resubscribe")
+        || entry.is_action("message/stream") && context.is_some_and(accepts)
 }
 
 /// What is known of the envelope and the dialect to answer in.
@@ -132,10 +144,10 @@ async fn answer(
         Done::Reply(reply, room) => {
             let json = said.dialect.encode_reply(method.operation, &reply, said.alias.as_deref());
             drop(reply);
-            json_response(StatusCode::OK, room.hold(jsonrpc::result(&said.id, json)))
+            doors.answer_json(context.headers(), jsonrpc::result(&said.id, json), room).await
         }
-        Done::Stream(stream, ends, room) => {
-            let parts = (stream, ends, room);
+        Done::Stream(stream, manner, room) => {
+            let parts = (stream, manner, room);
             let reader = Reader::new(doors, &context.caller, parts, said.dialect);
             let envelope = Envelope::json_rpc(&said.id, said.dialect, said.alias.take());
             stream::response(stream::body(reader, envelope))

@@ -43,7 +43,10 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
             let (caller, headers) = (&context.caller.name, context.headers());
             let outcome = match doors.read_body(caller, headers, body, &entry).await {
                 Ok(body) => answer(&doors, &context, &route, body, &entry, &mut form).await,
-                Err(error) => Err((None, error)),
+                Err(error) => {
+                    let is_of_no_use = error.kind == ErrorKind::ContentTypeNotSupported;
+                    Err((is_of_no_use.then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE), error))
+                }
             };
             (outcome, Ok(context))
         }
@@ -105,10 +108,10 @@ async fn answer(
     Ok(match performed.outcome.map_err(plain)? {
         Done::Reply(reply, room) => {
             let body = rest::encode_reply(*form, route.operation, &reply);
-            json_response(StatusCode::OK, room.hold(body))
+            doors.answer_json(context.headers(), body, room).await
         }
-        Done::Stream(stream, ends, room) => {
-            let parts = (stream, ends, room);
+        Done::Stream(stream, manner, room) => {
+            let parts = (stream, manner, room);
             let reader = Reader::new(doors, &context.caller, parts, route.dialect);
             stream::response(stream::body(reader, Envelope::Rest(*form)))
         }

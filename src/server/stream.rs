@@ -4,10 +4,12 @@
 
 use super::Doors;
 use super::answers::{Room, SMALL_ANSWER};
+use super::extensions::Activated;
 use crate::access::Caller;
+use crate::config::AnswerForm;
 use crate::service::{Stream, stopped_before_it_began};
 use crate::store::{Error as StoreError, Event, Kind};
-use crate::task::{Ahead, CATCH_UP_BYTES};
+use crate::task::{Ahead, CATCH_UP_BYTES, is_last, is_last_piece, is_of_answer};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -20,6 +22,7 @@ use pilothouse_a2a::jsonrpc::{self, Id, SUFFIX};
 use pilothouse_a2a::rest::{self, Form};
 use pilothouse_a2a::sse;
 use pilothouse_a2a::task::TaskState;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// When a stream ends, beside at its task's end.
@@ -31,6 +34,17 @@ pub(super) enum Ends {
     WhenItAsks,
 }
 
+/// How a stream ends, and how it ends artifacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// When it ends.
+    pub(super) ends: Ends,
+    /// The form of artifacts that come in pieces.
+    pub(super) answers: AnswerForm,
+    /// What is added to statuses.
+    pub(super) activated: Activated,
+}
+
 /// A reader of a task's events, in any binding.
 pub(super) struct Reader {
     doors: Arc<Doors>,
@@ -39,7 +53,9 @@ pub(super) struct Reader {
     /// For the first event.
     room: Room,
     dialect: Dialect,
-    ends: Ends,
+    manner: Manner,
+    /// Events that were taken and wait for the one before them to be made whole.
+    later: VecDeque<Event>,
     over: bool,
 }
 
@@ -105,15 +121,105 @@ impl Reader {
     pub(super) fn new(
         doors: &Arc<Doors>,
         caller: &Caller,
-        (stream, ends, room): (Stream, Ends, Room),
+        (stream, manner, room): (Stream, Manner, Room),
         dialect: Dialect,
     ) -> Self {
         let (doors, caller) = (doors.clone(), caller.clone());
-        Self { doors, caller, stream, room, dialect, ends, over: false }
+        let later = VecDeque::new();
+        Self { doors, caller, stream, room, dialect, manner, later, over: false }
     }
 
     /// What comes next; none at the end.
     pub(super) async fn next(&mut self) -> Option<Next> {
+        let mut next = self.next_in_form().await?;
+        if let Next::Events(events, _) = &mut next {
+            for event in events {
+                if let Some(body) = self.manner.activated.extend_event(&event.body) {
+                    event.body = body.into();
+                }
+            }
+        }
+        Some(next)
+    }
+
+    async fn next_in_form(&mut self) -> Option<Next> {
+        loop {
+            if let Some(event) = self.later.pop_front() {
+                return Some(self.next_later(event).await);
+            }
+            match self.next_of_log().await? {
+                Next::Events(mut events, room) => {
+                    self.hold_back(&mut events);
+                    if !events.is_empty() {
+                        return Some(Next::Events(events, room));
+                    }
+                }
+                other => return Some(other),
+            }
+        }
+    }
+
+    /// Takes out of these events what has another form here: pieces that are not shown, and from the last piece of an
+    /// artifact on what comes after it is made whole.
+    fn hold_back(&mut self, events: &mut Vec<Event>) {
+        if self.manner.answers == AnswerForm::Pieces {
+            return;
+        }
+        if self.manner.answers == AnswerForm::Whole {
+            events.retain(|event| event.kind != Kind::Artifact || is_last(event));
+        }
+        if let Some(at) = events.iter().position(|event| self.is_made_whole(event)) {
+            self.later.extend(events.drain(at..));
+        }
+    }
+
+    /// Whether this is the last piece of an artifact that the reader gets whole. What an agent itself hands over in
+    /// pieces stays in pieces where the reader gets any.
+    fn is_made_whole(&self, event: &Event) -> bool {
+        let is_last = is_last_piece(event);
+        match self.manner.answers {
+            AnswerForm::Pieces => false,
+            AnswerForm::Closed => is_last && is_of_answer(event),
+            AnswerForm::Whole => is_last,
+        }
+    }
+
+    /// What comes next of those that were held back, this one first.
+    async fn next_later(&mut self, event: Event) -> Next {
+        let mut events = vec![event];
+        let is_closing = self.is_made_whole(&events[0]);
+        if !is_closing {
+            let next = self.later.iter().position(|event| self.is_made_whole(event));
+            let until = next.unwrap_or(self.later.len());
+            events.extend(self.later.drain(..until));
+        }
+        let most = self.doors.config.limits.event.as_usize();
+        let size = if is_closing { most } else { size_of_frames(&events) };
+        let room = match self.doors.answers.reserve_piece(&self.caller.name, size).await {
+            Ok(room) => room,
+            Err(error) => {
+                self.end();
+                return Next::Broken(error);
+            }
+        };
+        if let Some(cursor) = self.stream.cursor.as_ref().filter(|_| is_closing) {
+            let log = cursor.shared_log();
+            match log.whole_artifact(&self.doors.store, &events[0], most).await {
+                Ok(whole) if whole.is_cut && self.manner.answers == AnswerForm::Closed => {}
+                Ok(whole) => events[0] = whole.event,
+                Err(error) => return Next::Broken(self.broken(&error)),
+            }
+        }
+        Next::Events(events, room)
+    }
+
+    /// Nothing more follows.
+    fn end(&mut self) {
+        self.over = true;
+        self.later.clear();
+    }
+
+    async fn next_of_log(&mut self) -> Option<Next> {
         if self.over {
             return None;
         }
@@ -180,7 +286,7 @@ impl Reader {
 
     /// Whether this event says that the task asks, and the stream ends there.
     fn asks(&self, body: &Bytes) -> bool {
-        if self.ends == Ends::WhenOver || !body.starts_with(b"{\"statusUpdate\"") {
+        if self.manner.ends == Ends::WhenOver || !body.starts_with(b"{\"statusUpdate\"") {
             return false;
         }
         match serde_json::from_slice::<StreamResponse>(body) {
@@ -198,7 +304,7 @@ impl Reader {
 
     /// An error after the first event is the last thing that a reader gets.
     fn broken(&mut self, error: &StoreError) -> Error {
-        self.over = true;
+        self.end();
         tracing::error!(%error, "a stream could not be continued");
         Error::new(
             ErrorKind::Internal,
@@ -245,11 +351,11 @@ impl Envelope {
         let body = encoded.as_ref().map_or(&event.body[..], String::as_bytes);
         sse::begin(out, Some(event.seq));
         if let Self::JsonRpc(rpc) = self {
-            out.extend_from_slice(&rpc.prefix);
-            out.extend_from_slice(body);
+            sse::push_json(out, &rpc.prefix);
+            sse::push_json(out, body);
             out.extend_from_slice(SUFFIX);
         } else {
-            out.extend_from_slice(body);
+            sse::push_json(out, body);
         }
         out.extend_from_slice(sse::END);
     }

@@ -1,7 +1,7 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
 use super::send::refused;
-use super::{Accepted, Client, Service};
+use super::{Accepted, Client, Service, message};
 use crate::access::Caller;
 use crate::asks::{self, Answered, Decision, Pass};
 use crate::backoff::Backoff;
@@ -12,6 +12,7 @@ use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
+use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
@@ -41,6 +42,28 @@ impl Service {
         match (found, named) {
             (None, Some(_)) => Err(not_open_any_more()),
             (found, _) => Ok(found),
+        }
+    }
+
+    /// The tasks that a message without a task may answer: those of its context that wait for its caller.
+    pub(super) fn waiting_tasks(&self, scope: &Scope, message: &Message) -> Vec<TaskId> {
+        let context = message.context_id.as_ref().filter(|_| self.config.asks.by_context);
+        let is_plain = message.task_id.is_none() && message::fork_of(message).is_none();
+        let context = context.filter(|_| is_plain);
+        context.map(|context| self.asks.tasks_of(scope, context)).unwrap_or_default()
+    }
+
+    /// The task that a message without a task answers: the only one of its context that waits for its caller.
+    pub(super) async fn find_waiting(
+        &self,
+        scope: &Scope,
+        message: &Message,
+    ) -> Result<Option<Arc<TaskLog>>, Error> {
+        let waiting = self.waiting_tasks(scope, message);
+        match waiting.as_slice() {
+            [] => Ok(None),
+            [task] => self.tasks.find(scope, task).await.map_err(store::Error::incident),
+            several => Err(asks::refuse_several(several)),
         }
     }
 
@@ -82,7 +105,7 @@ impl Service {
         let mut message = Message::new(Role::User, vec![Part::of(PartContent::Data(given.into()))]);
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
-        let told = self.prompt(&client.agent, &message)?;
+        let told = self.prompt(&client.agent, &message, (&*client.caller.name, [].as_slice()))?;
         let accepted = self.continue_task(&client.caller, &log, message, told, None).await?;
         accepted.ok_or_else(not_open_any_more)
     }
@@ -103,8 +126,11 @@ impl Service {
         };
         also.push(Write::AskTaken { id: row.id.clone() });
         let before = log.head();
+        let refusal =
+            message.as_ref().and_then(|message| asks::explain_refusal(&decision, message));
+        let refusal = refusal.map(|words| Message::new(Role::Agent, vec![Part::text(words)]));
         let records = message.map(Record::Message).into_iter();
-        let records = records.chain([state_record(log, TaskState::Working, None)]);
+        let records = records.chain([state_record(log, TaskState::Working, refusal)]);
         let stored =
             log.record_with(&self.store, also, records.collect(), Durability::Synced).await;
         match stored {

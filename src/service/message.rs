@@ -1,6 +1,6 @@
 //! A message on its way in: is it one that may be sent, and what is the agent told?
 
-use super::Service;
+use super::{Service, beside};
 use crate::agent::Agent;
 use crate::config::DriverKind;
 use crate::queue::Place;
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::json::{Json, Metadata};
-use pilothouse_a2a::message::{Message, PartContent, Role};
+use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
 
@@ -61,6 +61,55 @@ impl Told {
 #[derive(Default)]
 struct Words(String);
 
+/// The contents of a message by how the agent is given them.
+#[derive(Default)]
+struct Contents {
+    takes_images: bool,
+    /// Bytes up to which a text file stands in the prompt.
+    inline: usize,
+    text: Words,
+    images: Vec<(String, String)>,
+    files: Vec<File>,
+}
+
+impl Contents {
+    fn add_file(&mut self, name: Option<&str>, media_type: &str, bytes: &[u8]) {
+        let is_image = media_type.starts_with("image/");
+        if is_image && self.takes_images {
+            return self.images.push((media_type.to_owned(), STANDARD.encode(bytes)));
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(words) if !is_image && words.len() <= self.inline => {
+                self.text.add(name.unwrap_or("file"));
+                self.text.0.push_str(":\n");
+                self.text.0.push_str(words);
+            }
+            Ok(_) | Err(_) => {
+                let name = file_name(name, &self.files);
+                self.files.push(File { name, bytes: bytes.to_vec() });
+            }
+        }
+    }
+
+    /// A file that stands in its address, or an address with what is known of its content.
+    fn add_url(&mut self, url: &str, part: &Part) -> Result<(), Error> {
+        if url.starts_with("data:") {
+            let (bytes, media_type) = beside::read_data_url(url)
+                .ok_or_else(|| Error::invalid("message.parts", "a `data:` URL cannot be read"))?;
+            let media_type = part.media_type.as_deref().unwrap_or(&media_type);
+            self.add_file(part.filename.as_deref(), media_type, &bytes);
+            return Ok(());
+        }
+        let about = [part.filename.as_deref(), part.media_type.as_deref()];
+        let about: Vec<_> = about.into_iter().flatten().collect();
+        match about.is_empty() {
+            true => self.text.add(url),
+            false => self.text.add(&format!("{}: {url}", about.join(", "))),
+        }
+        Ok(())
+    }
+}
+
 /// Bytes that a further part takes, however little it holds.
 const PART: usize = 128;
 
@@ -74,43 +123,39 @@ impl Words {
 }
 
 impl Service {
-    /// What the agent is told.
-    pub(super) fn prompt(&self, agent: &Agent, message: &Message) -> Result<Told, Error> {
-        let mut text = Words::default();
+    /// What the agent is told: `modes` are the media types that the caller takes.
+    pub(super) fn prompt(
+        &self,
+        agent: &Agent,
+        message: &Message,
+        (caller, modes): (&str, &[String]),
+    ) -> Result<Told, Error> {
         let mut command = command_of(agent, message)?;
-        let (mut images, mut files) = (Vec::new(), Vec::new());
+        let mut contents = Contents {
+            takes_images: agent.takes_images(),
+            inline: self.config.limits.file_in_prompt.as_usize(),
+            ..Contents::default()
+        };
         for part in &message.parts {
-            let media_type = part.media_type.as_deref().unwrap_or_default();
             match &part.content {
-                PartContent::Text(words) => text.add(words),
+                PartContent::Text(words) => contents.text.add(words),
                 PartContent::Data(data) => match command_in(agent, data)? {
                     Some((name, arguments)) if command.as_ref().is_none_or(|c| *c == name) => {
                         command = Some(name);
                         if let Some(arguments) = arguments {
-                            text.add(&arguments);
+                            contents.text.add(&arguments);
                         }
                     }
-                    _ => text.add(data.text()),
+                    _ => contents.text.add(data.text()),
                 },
-                PartContent::Url(url) => text.add(url),
-                PartContent::Raw(bytes)
-                    if media_type.starts_with("image/") && agent.takes_images() =>
-                {
-                    images.push((media_type.to_owned(), STANDARD.encode(bytes)));
+                PartContent::Url(url) => contents.add_url(url, part)?,
+                PartContent::Raw(bytes) => {
+                    let media_type = part.media_type.as_deref().unwrap_or_default();
+                    contents.add_file(part.filename.as_deref(), media_type, bytes);
                 }
-                PartContent::Raw(bytes) => match std::str::from_utf8(bytes) {
-                    Ok(words) if !media_type.starts_with("image/") => {
-                        text.add(part.filename.as_deref().unwrap_or("file"));
-                        text.0.push_str(":\n");
-                        text.0.push_str(words);
-                    }
-                    _ => files.push(File {
-                        name: file_name(part.filename.as_deref(), &files),
-                        bytes: bytes.clone(),
-                    }),
-                },
             }
         }
+        let Contents { text, images, files, .. } = contents;
         let Words(text) = text;
         let limit = self.config.limits.prompt.as_usize();
         if text.len() > limit {
@@ -131,8 +176,13 @@ impl Service {
             command,
             images,
             message_id: message.message_id.to_string(),
+            beside: beside::describe(caller, message, modes),
             ..Prompt::default()
         };
+        if agent.config.message_context {
+            let line = format!("\n\nThe message came with: {}", prompt.beside);
+            prompt.text.push_str(&line);
+        }
         if !files.is_empty() && prompt.text.is_empty() && prompt.command.is_none() {
             "See the attached files.".clone_into(&mut prompt.text);
         }

@@ -66,7 +66,8 @@ impl Service {
         };
         let mut turns = Vec::new();
         for message in &messages {
-            let Ok(mut told) = self.prompt(agent, message) else { return Ok(false) };
+            let beside = (&*row.scope.caller, [].as_slice());
+            let Ok(mut told) = self.prompt(agent, message, beside) else { return Ok(false) };
             told.belongs_to(&log.id, &log.context_id);
             let admitted = self.sessions.admit(&row.scope, row.context_id.clone(), true).await;
             let mut admission = match admitted {

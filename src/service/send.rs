@@ -3,7 +3,7 @@
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
 use super::scope::check_sender;
-use super::{Client, RETRY_SECONDS, Service};
+use super::{Client, RETRY_SECONDS, Service, beside};
 use crate::access::Caller;
 use crate::agent::Agent;
 use crate::asks::{self, Answered};
@@ -85,11 +85,9 @@ impl Service {
             None => Mark::Message(request.message.message_id.to_string()),
         };
         let print = repeat::print(&mut request, beside.key.is_none());
-        let first = match self
-            .repeats
-            .look(&client.scope(), mark, print, request.message.task_id.is_some())
-            .await
-        {
+        let continues = request.message.task_id.is_some()
+            || !self.waiting_tasks(&client.scope(), &request.message).is_empty();
+        let first = match self.repeats.look(&client.scope(), mark, print, continues).await {
             Repeat::First(first) => first,
             Repeat::Of(log) => {
                 return Ok(Accepted { log, before: None, answered: None, setup: None });
@@ -159,14 +157,17 @@ impl Service {
             && beside.dialect != Dialect::V0_1;
         let alias = beside.alias;
         let new = New { alias, key: key.clone(), withheld, print };
-        let told = self.prompt(&client.agent, &message)?;
+        let modes = &configuration.accepted_output_modes;
+        beside::check_modes(&client.agent, modes)?;
+        let told =
+            self.prompt(&client.agent, &message, (&*client.caller.name, modes.as_slice()))?;
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
             (Some(id), _) => Some(self.find(client, id, false).await?.0),
             (None, Some(alias)) => {
                 self.tasks.find_alias(&scope, alias).await.map_err(store::Error::incident)?
             }
-            (None, None) => None,
+            (None, None) => self.find_waiting(&scope, &message).await?,
         };
         self.check_scope(client, continued.as_deref(), &message)?;
         let same_context = |log: &TaskLog| {
@@ -191,7 +192,8 @@ impl Service {
                 let taken = self.continue_task(&client.caller, &log, message, told, key).await?;
                 taken.ok_or_else(|| not_open(&log))
             }
-            // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
+            // The task that waits in the context, or that a v0.1 client names: where it is finished by now, a new one
+            // begins in the same session.
             Some(log) => {
                 let taken = self
                     .continue_task(&client.caller, &log, message.clone(), told.clone(), key.clone())
@@ -253,7 +255,7 @@ impl Service {
         };
         let status = TaskStatus {
             state: TaskState::Submitted,
-            message: (!admission.starts_now()).then(|| self.queued(&row.scope, limit.as_ref())),
+            message: (!admission.starts_now()).then(|| self.queued(&row, limit.as_ref())),
             timestamp: Some(now),
         };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
@@ -279,9 +281,14 @@ impl Service {
     }
 
     /// The place of a task that cannot begin at once, for people.
-    fn queued(&self, scope: &Scope, limit: Option<&AccountLimit>) -> Message {
-        let place = self.sessions.position(&scope.caller);
-        let mut words = format!("waiting for its turn: number {place} in the queue");
+    fn queued(&self, row: &TaskRow, limit: Option<&AccountLimit>) -> Message {
+        let mut words = match self.asks.tasks_of(&row.scope, &row.context_id).first() {
+            Some(task) => format!("waiting for task {task}, which waits for your answer"),
+            None => {
+                let place = self.sessions.position(&row.scope.caller);
+                format!("waiting for its turn: number {place} in the queue")
+            }
+        };
         if let Some(limit) = limit {
             words = format!("{words}; {}", limit.words());
         }
@@ -335,7 +342,7 @@ impl Service {
             key.map(|key| key_of(&log.scope, key, log.n)).into_iter().collect();
         let mut ended = None;
         if let Some(ask) = self.asked(log, &message)? {
-            let decision = asks::decide(&ask, &message)?;
+            let decision = asks::decide(&ask, &message, self.config.asks.words)?;
             if !ask.ends_turn {
                 return self.decided(log, ask, decision, Some(message), also, Some(caller)).await;
             }

@@ -184,7 +184,7 @@ impl Actor {
         if !log.state().is_terminal() {
             let deps = &self.session.deps;
             let compares = self.session.agent.is_conversational();
-            let translator = Translator::new(log.clone(), compares, &deps.config.limits);
+            let translator = Translator::new(log.clone(), compares, &deps.config);
             let mut current = CurrentTurn {
                 log,
                 prompt,

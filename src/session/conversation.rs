@@ -207,6 +207,7 @@ impl<'a> Conversation<'a> {
         let silent = self.silence.ends_at(config.timeouts.silence.get());
         let (roomy, unread) = (self.has_room(), !self.running.unread.is_empty());
         let (climb, wake) = (self.ending.climb_at(), self.wakes.values().min().copied());
+        let gathers = self.translator.gathers_until().map(Instant::from_std);
         let (inbox, stops) = (&mut *self.inbox, self.server_stops);
         let interruption =
             async { if stops { inbox.order().await } else { inbox.interruption().await } };
@@ -231,6 +232,7 @@ impl<'a> Conversation<'a> {
             () = sleep_until(silent.unwrap_or(far)), if lively && silent.is_some() => self.stop(Cause::Silent),
             () = sleep_until(heartbeat), if lively && park.is_none() => self.beat(),
             () = sleep_until(park.unwrap_or(far)), if lively && parks => return ControlFlow::Break(()),
+            () = sleep_until(gathers.unwrap_or(far)), if gathers.is_some() => {}
             () = std::future::ready(()), if unread && roomy => self.hear_unread(),
             () = sleep_until(line_until.unwrap_or(far)), if line_until.is_some() && lively => self.end_slow_line(),
             () = running.line.take(config), if line_waits => {}

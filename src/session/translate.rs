@@ -3,17 +3,19 @@
 //! All text of a turn streams into one artifact, `answer`; everything else is a `WORKING` status with a
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
+mod answer;
 mod artifacts;
 
 use super::bounded::{self, PREVIEW, one_line};
 use super::facts::TurnFacts;
 use super::records::status;
 use crate::asks;
-use crate::config::Limits;
+use crate::config::Config;
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
+use answer::Gather;
 use pilothouse_a2a::event::TaskArtifactUpdateEvent;
-use pilothouse_a2a::id::MessageId;
+use pilothouse_a2a::id::{ArtifactId, MessageId};
 use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
@@ -24,9 +26,9 @@ use pilothouse_agents::{AskKind, Outcome, Problem};
 use pilothouse_egress::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Text of one artifact update at most, in bytes; even wholly escaped it stays under an event's limit.
+/// Text of one artifact update at most, in bytes.
 const PIECE: usize = 32 * 1024;
 
 /// Bytes of an event of the answer beside its text, about.
@@ -55,6 +57,9 @@ pub(super) struct Translator {
     streamed: Option<String>,
     streamed_bytes: usize,
     answer_begun: bool,
+    gather: Gather,
+    /// Artifacts of which more may come.
+    unfinished: Vec<ArtifactId>,
     /// Whether an artifact or a message was told beside the answer.
     told_more: bool,
     /// Something came between two pieces of text: they are paragraphs.
@@ -84,7 +89,8 @@ pub(super) struct Translator {
 impl Translator {
     /// A translator for a turn that begins now. `compares` says that the driver states the whole answer
     /// at the end, so that the streamed text must be remembered.
-    pub(super) fn new(log: Arc<TaskLog>, compares: bool, limits: &Limits) -> Self {
+    pub(super) fn new(log: Arc<TaskLog>, compares: bool, config: &Config) -> Self {
+        let limits = &config.limits;
         Self {
             log,
             began: Instant::now(),
@@ -93,6 +99,8 @@ impl Translator {
             streamed: compares.then(String::new),
             streamed_bytes: 0,
             answer_begun: false,
+            gather: Gather::new(Duration::from_millis(config.streams.gather_ms)),
+            unfinished: Vec::new(),
             told_more: false,
             new_paragraph: false,
             usage: None,
@@ -127,7 +135,7 @@ impl Translator {
     }
 
     /// How long the turn runs.
-    pub(super) fn elapsed(&self) -> std::time::Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
@@ -183,17 +191,6 @@ impl Translator {
         }
     }
 
-    fn take_text(&mut self, text: String) {
-        if text.is_empty() {
-            return;
-        }
-        self.flush_thought();
-        if std::mem::take(&mut self.new_paragraph) && self.streamed_bytes > 0 {
-            self.push_text("\n\n");
-        }
-        self.push_text(&text);
-    }
-
     /// A long thought becomes several updates, because an event has a bound.
     fn push_thought(&mut self, mut text: &str) {
         // A control character takes six bytes on the wire, and a piece is never empty.
@@ -207,22 +204,6 @@ impl Translator {
         self.thought.push_str(text);
     }
 
-    fn push_text(&mut self, mut text: &str) {
-        self.streamed_bytes += text.len();
-        if let Some(streamed) = &mut self.streamed
-            && streamed.len() < COMPARED
-        {
-            streamed.push_str(text);
-        }
-        while self.text.len() + text.len() > PIECE {
-            let cut = text.floor_char_boundary(PIECE - self.text.len());
-            self.text.push_str(&text[..cut]);
-            text = &text[cut..];
-            self.flush_text();
-        }
-        self.text.push_str(text);
-    }
-
     /// How many records have gathered, and their bytes, without those of the answer.
     pub(super) fn gathered(&self) -> (usize, usize) {
         (self.out.len(), self.gathered_bytes)
@@ -231,7 +212,8 @@ impl Translator {
     /// What has gathered, to be recorded now; a short piece of a long answer gathers further.
     pub(super) fn take(&mut self) -> Vec<Record> {
         self.flush_thought();
-        if self.pieces < SHORT_PIECES || self.text.len() >= FRAME {
+        let is_long = self.text.len() >= FRAME;
+        if is_long || self.pieces < SHORT_PIECES && self.gathers_until().is_none() {
             self.flush_text();
         }
         self.gathered_bytes = 0;
@@ -254,14 +236,6 @@ impl Translator {
         self.flush_thought();
     }
 
-    fn flush_text(&mut self) {
-        if !self.text.is_empty() {
-            let text = std::mem::take(&mut self.text);
-            let append = std::mem::replace(&mut self.answer_begun, true);
-            self.answer(text, append, false);
-        }
-    }
-
     fn flush_thought(&mut self) {
         if !self.thought.is_empty() {
             let thought = std::mem::take(&mut self.thought);
@@ -275,17 +249,8 @@ impl Translator {
         }
     }
 
-    fn answer(&mut self, text: String, append: bool, last: bool) {
-        let mut artifact = Artifact::new(answer_id(&self.log.id), ANSWER, vec![Part::text(text)]);
-        if append {
-            artifact.name = None;
-        }
-        self.pieces += 1;
-        let update = self.artifact_update(artifact, append, last);
-        self.out.push(update);
-    }
-
     fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
+        self.note_piece(&artifact.artifact_id, last);
         let update = self.artifact_update(artifact, append, last);
         self.told_more = true;
         self.push(update);
@@ -311,6 +276,11 @@ impl Translator {
         update.append = append;
         update.last_chunk = last;
         Record::Artifact(update)
+    }
+
+    /// Text of one artifact update at most: even wholly escaped it stays under an event's limit.
+    fn piece_limit(&self) -> usize {
+        PIECE.min(self.event_limit.saturating_sub(2 * FRAME) / 6).max(64)
     }
 
     /// Room for data in one event, beside its frame and its line for people.
@@ -409,7 +379,8 @@ impl Translator {
         {
             self.replace_if_different(text);
         }
-        self.flush();
+        self.flush_thought();
+        self.close_artifacts();
         let (state, words) = match outcome {
             Outcome::Completed { .. } if !facts.background.is_empty() => {
                 let tasks = &facts.background;
@@ -487,37 +458,6 @@ impl Translator {
     /// What the end of the turn said beside the answer.
     pub(super) fn remark(&self) -> &str {
         &self.remark
-    }
-
-    /// Where the CLI's own answer is not what streamed, it replaces that; the narration stays as data.
-    fn replace_if_different(&mut self, answer: &str) {
-        self.flush();
-        let same = self.streamed.as_deref().is_some_and(|streamed| {
-            streamed == answer
-                || (self.streamed_bytes > streamed.len() && self.streamed_bytes == answer.len())
-        });
-        if same || (answer.is_empty() && !self.answer_begun) {
-            return;
-        }
-        if self.answer_begun
-            && let Some(narration) = self.streamed.take()
-        {
-            self.status(
-                "the narration of this turn",
-                Some(json!({"kind": "narration", "text": narration})),
-            );
-        }
-        let mut append = false;
-        let mut rest = answer;
-        loop {
-            let cut = rest.floor_char_boundary(PIECE.min(rest.len()));
-            let (piece, more) = rest.split_at(cut);
-            self.answer(piece.to_owned(), append, more.is_empty());
-            if more.is_empty() {
-                return;
-            }
-            (append, rest) = (true, more);
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::store::{Error, Event, EventsPart, Kind, ReadTransaction, Store, TaskR
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent};
 use pilothouse_a2a::id::{ArtifactId, ContextId, MessageId, TaskId};
 use pilothouse_a2a::message::{Message, Part, PartContent};
-use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
+use pilothouse_a2a::task::{Artifact, Task, TaskState, TaskStatus};
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -144,6 +144,8 @@ struct Fold<'a> {
     after: u64,
     size: usize,
     truncated: bool,
+    /// Of the artifacts only this one.
+    only: Option<ArtifactId>,
 }
 
 /// Folds a task's events up to `seq`.
@@ -158,6 +160,29 @@ pub(super) async fn fold(
         fold.add(store.events_in_part(part).await?);
     }
     fold.finish()
+}
+
+/// One artifact as it stood at `seq`, and whether this is its beginning alone.
+pub(super) async fn fold_artifact(
+    store: &Store,
+    log: &TaskLog,
+    seq: u64,
+    id: ArtifactId,
+    most: usize,
+) -> Result<Option<(Artifact, bool)>, Error> {
+    let extent = Extent { artifacts: most, total: most, messages: 0 };
+    let mut fold = Fold::new((log.n, &log.id, &log.context_id), seq, extent);
+    fold.only = Some(id);
+    while let Some(part) = fold.next_part().filter(|_| !fold.truncated) {
+        fold.add(store.events_in_part(part).await?);
+    }
+    let Some(mut artifact) = fold.task.and_then(|mut task| task.artifacts.pop()) else {
+        return Ok(None);
+    };
+    if fold.truncated {
+        point_to_whole(&mut artifact, &log.id);
+    }
+    Ok(Some((artifact, fold.truncated)))
 }
 
 /// The same for a row that was read in these reads.
@@ -188,6 +213,7 @@ impl<'a> Fold<'a> {
             after: 0,
             size: 0,
             truncated: extent.artifacts == 0,
+            only: None,
         }
     }
 
@@ -226,6 +252,8 @@ impl<'a> Fold<'a> {
                 *slot = Some(task);
             }
             (Some(_), Ok(StreamResponse::ArtifactUpdate(_))) if self.truncated => {}
+            (Some(_), Ok(StreamResponse::ArtifactUpdate(update)))
+                if self.only.as_ref().is_some_and(|id| *id != update.artifact.artifact_id) => {}
             (Some(task), Ok(StreamResponse::ArtifactUpdate(update))) => {
                 self.size = self.size.saturating_add(weigh_update(&update));
                 if self.size > self.extent.artifacts {
@@ -290,22 +318,28 @@ impl Snapshot {
             task.artifacts.push(answer);
         }
         if self.truncated {
-            task.artifacts.iter_mut().filter(|artifact| artifact.artifact_id == id).for_each(
-                |artifact| {
-                    artifact.description = Some(
-                        "the beginning of a longer answer; `whole` says where the rest is"
-                            .to_owned(),
-                    );
-                    let whole = format!("/api/v1/tasks/{}/answer", task.id);
-                    artifact.parts.push(Part {
-                        content: PartContent::Url(whole),
-                        filename: Some("answer.txt".to_owned()),
-                        media_type: Some("text/plain; charset=utf-8".to_owned()),
-                        metadata: None,
-                    });
-                },
-            );
+            let answer = task.artifacts.iter_mut().find(|artifact| artifact.artifact_id == id);
+            if let Some(artifact) = answer {
+                point_to_whole(artifact, &task.id);
+            }
         }
         self
     }
+}
+
+/// Says of the beginning of an artifact where the whole is.
+fn point_to_whole(artifact: &mut Artifact, task: &TaskId) {
+    if artifact.artifact_id != answer_id(task) {
+        let words = "the beginning of a longer artifact; GetTask has more of it";
+        artifact.description = Some(words.to_owned());
+        return;
+    }
+    artifact.description =
+        Some("the beginning of a longer answer; `whole` says where the rest is".to_owned());
+    artifact.parts.push(Part {
+        content: PartContent::Url(format!("/api/v1/tasks/{task}/answer")),
+        filename: Some("answer.txt".to_owned()),
+        media_type: Some("text/plain; charset=utf-8".to_owned()),
+        metadata: None,
+    });
 }

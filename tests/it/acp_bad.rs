@@ -5,7 +5,9 @@
 use crate::building::Builder;
 use crate::http::Event;
 use crate::processes::await_some;
-use crate::reading::{answer, message, message_in, message_with, state, text_of, words};
+use crate::reading::{
+    answer, message, message_in, message_to, message_with, state, text_of, words,
+};
 use crate::world::{OWNER, PATIENCE, World};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -271,6 +273,47 @@ fn each_answer_chooses_the_option_that_it_means() {
     ] {
         let task = reply(&world, &asks(&world), part.clone());
         assert_eq!(completed(&task), format!("chosen: {option}"), "{part}");
+    }
+}
+
+#[test]
+fn words_permit_only_where_they_are_the_whole_text_and_all_others_refuse() {
+    let world = world("asks");
+    for (text, option) in [
+        (" Yes\n", "this-once"),
+        ("ALLOW", "this-once"),
+        ("no", "not-now"),
+        ("ok", "not-now"),
+        ("yes, and run the tests", "not-now"),
+        ("allow: all of it", "not-now"),
+    ] {
+        let task = reply(&world, &asks(&world), json!({"text": text}));
+        assert_eq!(completed(&task), format!("chosen: {option}"), "{text}");
+    }
+}
+
+#[test]
+fn a_caller_whose_words_refuse_hears_that_they_do() {
+    let world = world("asks");
+    let said = |text: &str| {
+        let task = asks(&world);
+        let events = world.stream("SendStreamingMessage", message_to(text_of(&task, "id"), text));
+        let told: Vec<_> = events.rest().iter().map(Event::words).collect();
+        told.iter().any(|words| words.contains("taken as a refusal"))
+    };
+    assert!(said("rather use the other file"));
+    assert!(!said("deny: use the other file"));
+    assert!(!said("yes"));
+}
+
+#[test]
+fn an_operator_may_take_the_words_that_people_write_too() {
+    let world = described("asks").config(json!({"asks": {"words": "common"}})).start();
+    for (text, option) in
+        [("ok.", "this-once"), ("Approve", "this-once"), ("n: not now", "not-now")]
+    {
+        let task = reply(&world, &asks(&world), json!({"text": text}));
+        assert_eq!(completed(&task), format!("chosen: {option}"), "{text}");
     }
 }
 

@@ -94,7 +94,12 @@ impl Run {
         for name in PROXIES {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
-        let world = World::describe().config(json!({"push": {"allow": ["127.0.0.1"]}})).start();
+        let world = World::describe()
+            .config(json!({
+                "push": {"allow": ["127.0.0.1"]},
+                "card": {"bindings": ["JSONRPC", "HTTP+JSON", "GRPC"]},
+            }))
+            .start();
         let log = world.path("client");
         let mut client = command
             .arg(self.binding)

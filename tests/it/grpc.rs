@@ -1,6 +1,7 @@
 //! gRPC: both services over HTTP/2 with prior knowledge, their statuses, and the health service.
 
 mod health;
+mod reflection;
 mod refusals;
 mod v0_3;
 

@@ -158,8 +158,8 @@ fn two_answers_at_once_are_taken_one_after_the_other() {
 }
 
 #[test]
-fn another_message_of_the_context_does_not_answer_the_question() {
-    let world = World::start();
+fn where_the_operator_wants_it_another_message_of_the_context_answers_no_question() {
+    let world = World::describe().config(json!({"asks": {"by_context": false}})).start();
     let asked = world.say("ask which?");
     let other = world.send(message_in(text_of(&asked, "contextId"), "say something else"));
     assert_eq!(state(&other), "COMPLETED");

@@ -39,6 +39,7 @@ mod cli_complete;
 mod cli_ids;
 mod cli_terminal;
 mod cli_watch;
+mod clients;
 mod clocks;
 mod connections;
 mod console;

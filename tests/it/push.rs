@@ -1,7 +1,7 @@
 //! Push notifications: what a webhook is told, when it is told again, and where none may be.
 
 use crate::building::Builder;
-use crate::reading::{at_once, message, message_to, state, text_of};
+use crate::reading::{at_once, message, message_to, parts_text, state, text_of};
 use crate::webhook::{Request, Webhook};
 use crate::world::{BOB, OWNER, World};
 use serde_json::{Value, json};
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 /// A world that may post to loopback, and is quick to try again.
 fn posting() -> Builder {
     World::describe().config(json!({"push": {
-        "allow": ["127.0.0.1"], "backoff": "50ms", "backoff_max": "100ms", "timeout": "10s",
-    }}))
+        "allow": ["127.0.0.1"], "backoff": "50ms", "backoff_max": "100ms", "timeout": "10s", "events": "all",
+    }, "streams": {"answers": "pieces"}}))
 }
 
 /// The same params with a webhook inside.
@@ -42,6 +42,42 @@ fn a_webhook_is_told_what_a_stream_is_told_in_the_same_order() {
     let requests = hook.await_until("the end", ended);
     assert_eq!(bodies(&requests), log(&world, text_of(&task, "id")));
     assert!(requests[0].body.get("task").is_some());
+}
+
+#[test]
+fn by_default_a_webhook_is_told_changes_of_the_state_and_finished_artifacts() {
+    let world = posting().config(json!({"push": {"events": "finished"}})).start();
+    let hook = Webhook::start();
+    let script = "say a; status b; say c; artifact n d; status e; say f";
+    world.send(told(message(script), json!({"url": hook.url("/")})));
+    let requests = bodies(&hook.await_until("the end", ended));
+    let told: Vec<_> = requests
+        .iter()
+        .map(|body| {
+            let update = &body["artifactUpdate"];
+            let state = body["task"]["status"]["state"].as_str();
+            let state = state.or_else(|| body["statusUpdate"]["status"]["state"].as_str());
+            state.map(ToOwned::to_owned).unwrap_or_else(|| parts_text(&update["artifact"]["parts"]))
+        })
+        .collect();
+    let expected =
+        ["TASK_STATE_SUBMITTED", "TASK_STATE_WORKING", "d", "acf", "TASK_STATE_COMPLETED"];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_further_question_is_a_change_that_a_webhook_is_told() {
+    let world = posting().config(json!({"push": {"events": "finished"}})).start();
+    let hook = Webhook::start();
+    let task = world.send(told(message("ask One?"), json!({"url": hook.url("/")})));
+    let id = text_of(&task, "id");
+    world.send(message_to(id, "ask Two?"));
+    world.send(message_to(id, "say done"));
+    let requests = bodies(&hook.await_until("the end", ended));
+    let asks = requests
+        .iter()
+        .filter(|body| body["statusUpdate"]["status"]["state"] == "TASK_STATE_INPUT_REQUIRED");
+    assert_eq!(asks.count(), 2, "{requests:#?}");
 }
 
 #[test]

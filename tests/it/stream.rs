@@ -20,7 +20,7 @@ fn a_stream_begins_with_the_submitted_task_and_ends_with_its_final_status() {
 
 #[test]
 fn the_answer_streams_as_pieces_of_one_artifact() {
-    let world = World::start();
+    let world = World::describe().config(json!({"streams": {"answers": "pieces"}})).start();
     let events = stream(&world, "say a; status pause; say b; status pause; say c");
     let pieces: Vec<&Event> =
         events.iter().filter(|event| event.kind() == "artifactUpdate").collect();

@@ -50,7 +50,7 @@ fn a_task_is_read_by_the_clients_id() {
 
 #[test]
 fn a_stream_ends_with_final_true() {
-    let world = World::start();
+    let world = World::describe().config(json!({"streams": {"answers": "pieces"}})).start();
     let events =
         world.stream("tasks/sendSubscribe", send("my-id", "say a; status remark; say b")).rest();
     assert!(events.iter().all(|event| event.result["id"] == "my-id"), "{events:#?}");
@@ -65,7 +65,7 @@ fn a_stream_ends_with_final_true() {
 
 #[test]
 fn pieces_of_an_artifact_are_marked_on_the_artifact() {
-    let world = World::start();
+    let world = World::describe().config(json!({"streams": {"answers": "pieces"}})).start();
     let events =
         world.stream("tasks/sendSubscribe", send("my-id", "say a; status remark; say b")).rest();
     let appends: Vec<_> =

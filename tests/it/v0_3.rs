@@ -78,7 +78,7 @@ fn a_stream_ends_with_final_true_and_says_it_nowhere_else() {
 
 #[test]
 fn the_answer_streams_as_artifact_updates() {
-    let world = World::start();
+    let world = World::describe().config(json!({"streams": {"answers": "pieces"}})).start();
     let events = world.stream("message/stream", message("say a; status remark; say b")).rest();
     let pieces = events.iter().filter(|event| event.result["kind"] == "artifact-update");
     let text: String = pieces

@@ -42,6 +42,9 @@ mod wire;
 
 pub use status::status_details;
 
+/// The messages and services of both versions, as a `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!("../proto/a2a.binpb");
+
 /// Bytes of a small message, which most are: room that need not grow.
 const FEW: usize = 256;
 

@@ -1,10 +1,18 @@
 //! Server-sent events: frames out, and a bounded decoder for what comes in (WHATWG HTML 9.2).
+//!
+//! # Pitfalls
+//! The readers of popular clients split lines where Unicode does (U+0085, U+2028, U+2029) and not only where the
+//! standard does, so none of these characters goes out as it is. All data that goes out is JSON, where they are
+//! found in texts alone and have escapes.
+
+use memchr::memchr2_iter;
 
 /// Ends a frame.
 pub const END: &[u8] = b"\n\n";
 
-/// A comment that keeps a silent connection open.
-pub const KEEP_ALIVE: &[u8] = b":\n\n";
+/// A comment that keeps a silent connection open. No blank line follows it: clients of Python's `a2a-sdk` before 1.0
+/// take that for the end of an event without data, once an event before it had an id.
+pub const KEEP_ALIVE: &[u8] = b":\n";
 
 /// One event as it was received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,20 +25,37 @@ pub struct Event {
     pub data: String,
 }
 
-/// Writes one event; `id` lets the reader resume after it. Each line of the data gets a `data:`
+/// Writes one event; `id` lets the reader resume after it. The data is JSON; each line of it gets a `data:`
 /// line of its own.
-pub fn frame(id: Option<u64>, data: impl AsRef<[u8]>) -> Vec<u8> {
-    let data = data.as_ref();
-    let mut out = Vec::with_capacity(data.len() + 40);
+pub fn frame(id: Option<u64>, json: impl AsRef<[u8]>) -> Vec<u8> {
+    let json = json.as_ref();
+    let mut out = Vec::with_capacity(json.len() + 40);
     begin(&mut out, id);
-    for (place, line) in data.split(|byte| *byte == b'\n').enumerate() {
+    for (place, line) in json.split(|byte| *byte == b'\n').enumerate() {
         if place > 0 {
             out.extend_from_slice(b"\ndata: ");
         }
-        out.extend_from_slice(line);
+        push_json(&mut out, line);
     }
     out.extend_from_slice(END);
     out
+}
+
+/// Adds JSON to the data of an event, without a character that a reader could take for the end of a line.
+pub fn push_json(out: &mut Vec<u8>, json: &[u8]) {
+    let mut done = 0;
+    for at in memchr2_iter(0xc2, 0xe2, json) {
+        let (escape, size): (&[u8], _) = match json[at..] {
+            [0xc2, 0x85, ..] => (b"\\u0085", 2),
+            [0xe2, 0x80, 0xa8, ..] => (b"\\u2028", 3),
+            [0xe2, 0x80, 0xa9, ..] => (b"\\u2029", 3),
+            _ => continue,
+        };
+        out.extend_from_slice(&json[done..at]);
+        out.extend_from_slice(escape);
+        done = at + size;
+    }
+    out.extend_from_slice(&json[done..]);
 }
 
 /// Writes the beginning of an event, up to its data; the data (one line) and [`END`] follow.

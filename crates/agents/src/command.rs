@@ -2,7 +2,7 @@
 //!
 //! # How it works
 //!
-//! A process is started for each turn, with `A2A_TASK_ID`, `A2A_CONTEXT_ID` and `A2A_MESSAGE_ID` in
+//! A process is started for each turn, with `A2A_TASK_ID`, `A2A_CONTEXT_ID`, `A2A_MESSAGE_ID` and `A2A_MESSAGE` in
 //! its environment. With [`Format::Text`] its standard output streams as the answer; with
 //! [`Format::Events`] each line is an event of the language described in [`events`]. Standard error
 //! is kept for failures. Cancelling ends the process: a plain program knows no interrupt.
@@ -128,6 +128,7 @@ impl Driver for Command {
             ("A2A_TASK_ID", &turn.task_id),
             ("A2A_CONTEXT_ID", &turn.context_id),
             ("A2A_MESSAGE_ID", &turn.message_id),
+            ("A2A_MESSAGE", &turn.beside),
         ];
         let mut env = self.options.env.clone();
         env.extend(ids.map(|(name, id)| (name.to_owned(), id.clone())));

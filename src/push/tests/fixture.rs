@@ -41,6 +41,7 @@ impl Fixture {
         config.push.allow = vec!["127.0.0.1".to_owned()];
         config.push.backoff = "20ms".parse().unwrap();
         config.push.backoff_max = "40ms".parse().unwrap();
+        config.push.events = config::PushEvents::All;
         change(&mut config);
         let allow =
             config.push.allow.iter().filter_map(|network| config::network(network)).collect();

@@ -1,11 +1,12 @@
-//! What the head of a request says beside its operation: version, extensions, the last event that was read.
+//! What a request says beside its operation: version, extensions, the last event that was read, the form of answers.
 
-use super::known_part;
 use crate::agent::Agent;
+use crate::config::{AnswerForm, Config};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::operation::{Operation, SendMessageRequest};
 
 /// `A2A-Version`, from the header or the query, against the dialect that is spoken (specification 3.6).
 ///
@@ -50,7 +51,7 @@ pub(in crate::server) fn version(parts: &Parts) -> Option<String> {
 }
 
 /// The extensions that a request asks for, by either name of the header.
-pub(super) fn asked_extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(in crate::server) fn asked_extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     ["a2a-extensions", "x-a2a-extensions"]
         .into_iter()
         .flat_map(|name| headers.get_all(name))
@@ -76,6 +77,30 @@ pub(super) fn check_extensions(agent: &Agent, headers: &HeaderMap) -> Result<(),
     Ok(())
 }
 
+/// Refuses streams where cards offer none (specification 3.3.4).
+pub(super) fn check_streaming(config: &Config, operation: Operation) -> Result<(), Error> {
+    let streams = matches!(operation, Operation::SendStreamingMessage | Operation::SubscribeToTask);
+    if !streams || config.card.streaming {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedOperation,
+        "this server offers no streams; send without one, and look with GetTask; the server's operator can set \
+         `card.streaming`",
+    ))
+}
+
+/// The form in which a caller wants artifacts that come in pieces, by `metadata.answers` of the message or the request.
+pub(super) fn asked_form(request: &SendMessageRequest) -> Result<Option<AnswerForm>, Error> {
+    let all = [&request.message.metadata, &request.metadata];
+    let Some(asked) = all.into_iter().flatten().find_map(|metadata| metadata.get("answers")) else {
+        return Ok(None);
+    };
+    serde_json::from_value(asked)
+        .map(Some)
+        .map_err(|_| Error::invalid("metadata.answers", "is one of `pieces`, `closed` and `whole`"))
+}
+
 /// `Last-Event-ID`, where a client resumes a stream.
 pub(super) fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     let Some(value) = headers.get("last-event-id") else {
@@ -85,4 +110,9 @@ pub(super) fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     number
         .map(Some)
         .ok_or_else(|| Error::invalid("Last-Event-ID", "not an event id of this server"))
+}
+
+/// A caller's word for logs and errors: bounded, and nothing that a terminal would obey.
+pub(in crate::server) fn known_part(word: &str) -> String {
+    word.chars().filter(|character| !character.is_control()).take(64).collect()
 }

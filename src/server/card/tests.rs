@@ -8,7 +8,8 @@ fn told(base: &str, name: Option<&str>) -> Vec<String> {
             one.tenant.as_deref().map_or(String::new(), |tenant| format!(" tenant {tenant}"));
         format!("{} {} {}{tenant}", one.protocol_version, one.protocol_binding, one.url)
     };
-    interfaces(base, name, false).iter().map(each).collect()
+    let bindings = [Binding::JsonRpc, Binding::HttpJson, Binding::Grpc];
+    interfaces(base, name, &bindings, false).iter().map(each).collect()
 }
 
 #[test]
@@ -84,4 +85,25 @@ fn a_tag_wins_over_a_date() {
     asked.insert(header::IF_NONE_MATCH, "\"other\"".parse().unwrap());
     asked.insert(header::IF_MODIFIED_SINCE, "Fri, 20 Nov 2099 12:00:00 GMT".parse().unwrap());
     assert!(!is_known(&asked, "\"ab\"", Timestamp::now()));
+}
+
+#[test]
+fn a_public_address_with_plain_http_is_warned_of_unless_it_is_this_machine() {
+    let warns = |host: &str, public: Option<&str>| {
+        let mut config = Config::default();
+        config.server.host = host.to_owned();
+        config.server.public_url = public.map(ToOwned::to_owned);
+        Cards::note_plain_http(&config).is_some()
+    };
+    assert!(warns("0.0.0.0", None));
+    assert!(warns("127.0.0.1", Some("http://agents.example.com")));
+    for quiet in [
+        "https://agents.example.com",
+        "http://127.0.0.1:8080/",
+        "http://[::1]:1",
+        "http://localhost",
+    ] {
+        assert!(!warns("0.0.0.0", Some(quiet)), "{quiet}");
+    }
+    assert!(!warns("127.0.0.1", None));
 }

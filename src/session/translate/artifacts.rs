@@ -1,6 +1,6 @@
 //! Artifacts of a turn: those that agents give, and files that tools have produced.
 
-use super::{PIECE, Translator, bounded, decode_base64, named, one_line};
+use super::{Translator, bounded, decode_base64, named, one_line};
 use pilothouse_a2a::id::ArtifactId;
 use pilothouse_a2a::message::{Part, PartContent};
 use pilothouse_a2a::task::Artifact;
@@ -131,7 +131,8 @@ impl Translator {
     ) {
         let mut rest = text;
         loop {
-            let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE.min(rest.len())));
+            let most = self.piece_limit().min(rest.len());
+            let (piece, more) = rest.split_at(rest.floor_char_boundary(most));
             let made = Artifact::new(id.clone(), String::new(), vec![Part::text(piece)]);
             let made = named(made, name.clone(), description.clone());
             self.push_artifact(made, append, last && more.is_empty());

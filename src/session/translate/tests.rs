@@ -5,8 +5,13 @@ use crate::store::{self, Scope, TaskRow};
 use crate::task::Tasks;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::PartContent;
+use pilothouse_agents::event::{self, Content};
 
 fn translator() -> Translator {
+    translator_with(&Config::default())
+}
+
+fn translator_with(config: &Config) -> Translator {
     let store = store::in_memory();
     let now = Timestamp::now();
     let row = TaskRow {
@@ -23,7 +28,7 @@ fn translator() -> Translator {
         print: None,
     };
     let log = Tasks::new(store).hold(&row);
-    Translator::new(log, false, &Limits::default())
+    Translator::new(log, false, config)
 }
 
 fn texts(records: &[Record]) -> String {
@@ -65,4 +70,57 @@ async fn a_thought_longer_than_an_event_is_told_whole_in_several() {
         _ => None,
     });
     assert_eq!(texts.collect::<String>(), thought);
+}
+
+#[tokio::test]
+async fn no_event_of_an_answer_is_larger_than_the_limit_however_its_text_is_escaped() {
+    let mut config = Config::default();
+    config.limits.event = crate::config::Bytes::new(16_384);
+    let mut translator = translator_with(&config);
+    let text = "\u{1}\u{2028}".repeat(20_000);
+    translator.say(Event::Text(text.clone()));
+    let artifact = event::Artifact {
+        id: None,
+        name: Some("large".to_owned()),
+        description: None,
+        content: Content::Text(text.clone()),
+        append: false,
+        last: true,
+    };
+    translator.say(Event::Artifact(artifact));
+    let records = translator.take_all();
+    let largest = records.iter().map(|record| match record {
+        Record::Artifact(update) => serde_json::to_vec(update).unwrap().len(),
+        Record::Status(_) | Record::Message(_) => 0,
+    });
+    assert!(largest.max().unwrap() <= 16_384);
+    assert_eq!(texts(&records), text.repeat(2));
+}
+
+#[tokio::test]
+async fn the_last_update_of_each_artifact_says_that_it_is_the_last() {
+    let mut translator = translator();
+    let piece = |append, last| event::Artifact {
+        id: Some("a".to_owned()),
+        name: None,
+        description: None,
+        content: Content::Text("x".to_owned()),
+        append,
+        last,
+    };
+    translator.say(Event::Text("answer".to_owned()));
+    let mut records = translator.take();
+    translator.say(Event::Artifact(piece(false, false)));
+    translator.say(Event::Artifact(piece(true, false)));
+    records.append(&mut translator.take());
+    let outcome = Outcome::Completed { answer: None };
+    records.append(&mut translator.finish(outcome, &TurnFacts::default(), None));
+    let mut last = std::collections::HashMap::new();
+    for record in &records {
+        if let Record::Artifact(update) = record {
+            last.insert(update.artifact.artifact_id.clone(), update.last_chunk);
+        }
+    }
+    assert_eq!(last.len(), 2);
+    assert!(last.values().all(|is_last| *is_last), "{last:?}");
 }

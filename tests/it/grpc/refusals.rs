@@ -5,11 +5,14 @@ use crate::bindings::grpc_error;
 use crate::h2c::{self, framed};
 use crate::reading::{answer, message, text_of};
 use crate::world::{OWNER, World};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::operation::Operation;
 use pilothouse_a2a::pb;
 use serde_json::{Value, json};
+use std::io::Write;
 
 #[test]
 fn without_a_token_nothing_is_told() {
@@ -59,10 +62,44 @@ fn a_compressed_message_is_refused_with_what_is_taken() {
     let world = World::start();
     let mut body = sent("say x");
     body[0] = 1;
-    let headers = [("grpc-encoding", "gzip")];
+    let headers = [("grpc-encoding", "snappy")];
     let answer = world.grpc(&format!("{V1}/SendMessage"), &headers, body);
-    assert_eq!(answer.headers["grpc-accept-encoding"], "identity");
+    assert_eq!(answer.headers["grpc-accept-encoding"], "identity,gzip");
     assert_eq!(answer.status().code, 12);
+}
+
+#[test]
+fn a_message_that_is_compressed_with_gzip_is_read() {
+    let world = World::start();
+    let whole = sent("say packed");
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&whole[5..]).unwrap();
+    let mut body = framed(&encoder.finish().unwrap());
+    body[0] = 1;
+    let headers = [("grpc-encoding", "gzip")];
+    let (messages, status) = world.grpc(&format!("{V1}/SendMessage"), &headers, body).whole();
+    assert_eq!((status.code, messages.len()), (0, 1), "{status:?}");
+    let broken = framed(b"no gzip");
+    let broken = [&[1], &broken[1..]].concat();
+    assert_eq!(world.grpc_status(&format!("{V1}/SendMessage"), &headers, broken).code, 3);
+}
+
+#[test]
+fn a_call_ends_when_its_time_is_over_and_its_task_goes_on() {
+    let world = World::start();
+    let headers = [("grpc-timeout", "100m")];
+    let status = world.grpc_status(&format!("{V1}/SendMessage"), &headers, sent("cue go; say x"));
+    assert_eq!(status.code, 4, "{status:?}");
+    let body = encoded(Dialect::V1_0, Operation::SendStreamingMessage, &message("cue go; say x"));
+    let answer = world.grpc(&format!("{V1}/SendStreamingMessage"), &headers, body);
+    let (messages, status) = answer.whole();
+    assert_eq!(status.code, 4, "{status:?}");
+    assert!(!messages.is_empty());
+    world.cue("go");
+    let tasks = world.rpc("ListTasks", json!({}));
+    for task in tasks["tasks"].as_array().unwrap() {
+        world.await_state(task["id"].as_str().unwrap(), &["COMPLETED"]);
+    }
 }
 
 #[test]

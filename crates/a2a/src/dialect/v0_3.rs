@@ -72,10 +72,11 @@ struct SendIn {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ConfigurationIn {
-    #[serde(deserialize_with = "lenient::nullable")]
+    #[serde(alias = "accepted_output_modes", deserialize_with = "lenient::nullable")]
     accepted_output_modes: Vec<String>,
-    #[serde(deserialize_with = "lenient::int")]
+    #[serde(alias = "history_length", deserialize_with = "lenient::int")]
     history_length: Option<i32>,
+    #[serde(alias = "push_notification_config")]
     push_notification_config: Option<PushConfigIn>,
     #[serde(deserialize_with = "lenient::flag")]
     blocking: Option<bool>,
@@ -86,18 +87,24 @@ struct ConfigurationIn {
 #[serde(rename_all = "camelCase")]
 pub(super) struct TaskIn {
     pub(super) id: TaskId,
-    #[serde(default, deserialize_with = "lenient::int")]
+    #[serde(alias = "history_length", default, deserialize_with = "lenient::int")]
     pub(super) history_length: Option<i32>,
     #[serde(default)]
     pub(super) metadata: Option<Metadata>,
-    #[serde(default, deserialize_with = "lenient::nullable")]
+    #[serde(
+        alias = "push_notification_config_id",
+        default,
+        deserialize_with = "lenient::nullable"
+    )]
     push_notification_config_id: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PushIn {
+    #[serde(alias = "task_id")]
     task_id: TaskId,
+    #[serde(alias = "push_notification_config")]
     push_notification_config: PushConfigIn,
 }
 

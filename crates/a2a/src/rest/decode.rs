@@ -105,17 +105,17 @@ impl Route {
                 members.take(&["name"], &format!("tasks/{id}"))?;
             }
         }
-        let (task_names, config_names): (&[&str], _) = match (self.dialect, config, self.operation)
-        {
-            (Dialect::V1_0, _, Operation::ListTaskPushNotificationConfigs)
-            | (Dialect::V1_0, Some(_), _) => (&["taskId"], "id"),
-            _ => (&TASK_NAMES, "pushNotificationConfigId"),
-        };
+        let (task_names, config_names): (&[&str], &[&str]) =
+            match (self.dialect, config, self.operation) {
+                (Dialect::V1_0, _, Operation::ListTaskPushNotificationConfigs)
+                | (Dialect::V1_0, Some(_), _) => (&["taskId", "task_id"], &["id"]),
+                _ => (&TASK_NAMES, &["pushNotificationConfigId", "push_notification_config_id"]),
+            };
         if let Some(id) = id {
             members.bind(task_names, id)?;
         }
         if let Some(config) = config {
-            members.bind(&[config_names], config)?;
+            members.bind(config_names, config)?;
         }
         let decoded = self.dialect.decode(self.operation, Some(&members.object()?))?;
         Ok(self.request(decoded, told))

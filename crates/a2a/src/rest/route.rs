@@ -98,6 +98,10 @@ pub fn route(method: &str, path: &str) -> Result<Route, NoRoute> {
 }
 
 fn locate<'a>(names: &[&'a str]) -> Option<(Dialect, Option<&'a str>, Endpoint)> {
+    // Where v0.2 has it.
+    if let ["agent", "authenticatedExtendedCard"] = names {
+        return Some((Dialect::V0_3, None, place(&["card"], "card")?));
+    }
     if let ["v1", rest @ ..] = names {
         return Some((Dialect::V0_3, None, place(rest, "card")?));
     }

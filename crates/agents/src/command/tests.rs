@@ -46,7 +46,12 @@ fn a_message_on_stdin_is_written_and_the_input_closed() {
 #[test]
 fn the_ids_are_in_the_environment() {
     let launch = driver(|_| {}).launch(&Setting::default(), &turn("hi")).unwrap();
-    let expected = [("A2A_TASK_ID", "t"), ("A2A_CONTEXT_ID", "c"), ("A2A_MESSAGE_ID", "m")];
+    let expected = [
+        ("A2A_TASK_ID", "t"),
+        ("A2A_CONTEXT_ID", "c"),
+        ("A2A_MESSAGE_ID", "m"),
+        ("A2A_MESSAGE", ""),
+    ];
     assert_eq!(launch.env, expected.map(|(name, id)| (name.to_owned(), id.to_owned())));
 }
 

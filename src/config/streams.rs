@@ -1,0 +1,38 @@
+//! The keys of how a task's events reach clients and webhooks.
+
+use super::defaults::section;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+section! {
+    /// Streams of events.
+    #[derive(Debug)]
+    pub struct Streams {
+        /// How a stream ends an artifact that came in pieces.
+        pub answers: AnswerForm = AnswerForm::Closed,
+        /// Milliseconds for which small pieces of an answer are gathered; 0 for not at all.
+        pub gather_ms: u64 = 30,
+    }
+}
+
+/// The form in which a stream has an artifact that its agent writes in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerForm {
+    /// The pieces alone.
+    Pieces,
+    /// The pieces, and the whole in their place at the end.
+    Closed,
+    /// The whole at the end alone.
+    Whole,
+}
+
+/// Which events webhooks are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PushEvents {
+    /// Changes of the state, and artifacts that are finished.
+    Finished,
+    /// Every event.
+    All,
+}
