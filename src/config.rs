@@ -104,6 +104,8 @@ section! {
         /// The audit log: `stderr`, `off`, a file, or `auto` (standard error, or where that is a terminal a file of
         /// the state folder).
         pub audit: String = "auto".to_owned(),
+        /// Who may read `GET /metrics`.
+        pub metrics: Exposure = Exposure::Token,
         /// What people see.
         pub log: Log,
         /// Older dialects.
@@ -485,6 +487,18 @@ pub enum LogFormat {
     Pretty,
     /// A JSON object a line.
     Json,
+}
+
+/// Who may read what the server tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Exposure {
+    /// Callers with a token.
+    Token,
+    /// Whoever reaches the port.
+    Public,
+    /// Nobody; nothing is counted.
+    Off,
 }
 
 /// When to colour.

@@ -3,15 +3,17 @@
 pub mod audit;
 pub mod console;
 mod happening;
+pub mod metrics;
 mod raw;
 
 pub use audit::{Audit, Entry, Unsent};
 pub use console::{Console, TurnEnd};
+pub use metrics::Metrics;
 pub use raw::Raw;
 
 use crate::access::Caller;
 use crate::asks::{self, Answered};
-use crate::config::Config;
+use crate::config::{Config, Exposure};
 use crate::store::{self, AskRow, Scope};
 use crate::task::TaskLog;
 use happening::Happening;
@@ -33,6 +35,7 @@ struct SharedTelemetry {
     console: Console,
     raw: Raw,
     audit: Audit,
+    metrics: Option<Metrics>,
     /// Entries of the audit log that wait for their place in its queue.
     unsent: TaskTracker,
 }
@@ -44,7 +47,9 @@ impl Telemetry {
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
         let audit = Audit::open(config)?;
-        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit, unsent: TaskTracker::new() })))
+        let metrics = (config.metrics != Exposure::Off).then(Metrics::new);
+        let unsent = TaskTracker::new();
+        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit, metrics, unsent })))
     }
 
     /// The log of raw agent lines.
@@ -57,6 +62,19 @@ impl Telemetry {
         &self.0.audit
     }
 
+    /// What is counted; none where `metrics` is off.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.0.metrics.as_ref()
+    }
+
+    /// Notes what became of a request, or says what is left to be waited for.
+    pub fn note_request(&self, entry: &Entry) -> Result<(), Unsent> {
+        if let Some(metrics) = self.metrics() {
+            metrics.request(entry.outcome);
+        }
+        self.0.audit.note(entry)
+    }
+
     /// The console.
     pub fn console(&self) -> &Console {
         &self.0.console
@@ -65,12 +83,18 @@ impl Telemetry {
     /// A turn begins.
     pub fn turn_begins(&self, log: &TaskLog, agent: &str, prompt: &str) {
         self.0.console.begin_turn(&log.id, agent, &log.scope.caller, prompt);
+        if let Some(metrics) = self.metrics() {
+            metrics.turn_begins(log);
+        }
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, agent.name = agent, "a turn of task {} begins", log.id);
     }
 
     /// The agent said something.
     pub fn agent_says(&self, log: &TaskLog, event: &Event) {
         self.0.console.agent(&log.id, event);
+        if let Some(metrics) = self.metrics() {
+            metrics.agent_says(log, event);
+        }
     }
 
     /// A person has to answer.
@@ -80,6 +104,9 @@ impl Telemetry {
             None => (asks::words(&row.ask), "answer"),
         };
         self.0.console.ask(&log.id, &log.scope.caller, &words, command);
+        if let Some(metrics) = self.metrics() {
+            metrics.ask(log, "asked");
+        }
         self.note(&Happening::asked(log, row));
     }
 
@@ -92,6 +119,9 @@ impl Telemetry {
     pub fn answered(&self, log: &TaskLog, answered: &Answered, caller: Option<&Caller>) {
         let name = caller.map_or(&*log.scope.caller, |caller| &caller.name);
         self.0.console.answer(&log.id, name, answered.decision);
+        if let Some(metrics) = self.metrics() {
+            metrics.ask(log, answered.decision);
+        }
         self.note(&Happening::answered(log, answered, caller));
     }
 
@@ -110,6 +140,9 @@ impl Telemetry {
     /// A turn is over.
     pub fn turn_ends(&self, log: &TaskLog, end: TurnEnd<'_>) {
         let duration_ms = end.took.as_millis();
+        if let Some(metrics) = self.metrics() {
+            metrics.turn_ends(log, &end);
+        }
         self.note(&Happening::ended(log, &end));
         self.0.console.end_turn(&log.id, end);
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, duration_ms, state = log.state().name(), "a turn of task {} ended", log.id);
@@ -131,6 +164,9 @@ impl Telemetry {
         let Refusal { host, port, reason, .. } = refusal;
         if let Some(log) = log {
             self.0.console.refuse(&log.id, &format!("{host}:{port}"), reason.word());
+        }
+        if let Some(metrics) = self.metrics() {
+            metrics.refuse(&scope.agent, reason.word());
         }
         let entry = Entry {
             time: Timestamp::now(),

@@ -109,13 +109,15 @@ impl Agent {
 }
 
 impl CredentialFile {
-    /// The `.env` file; none where agents could write it.
+    /// The `.env` file; none where agents could write it, nor one that would only be found and is not there now.
     pub(super) fn of(loaded: &Loaded, changeable: &Changeable) -> Option<Self> {
         let path = loaded.config.env_file.path.clone();
         let is_trusted = loaded.config.isolation.backend == BackendKind::None
             || !changeable.is_changeable(&path);
-        is_trusted.then(|| Self {
-            seen: Mutex::new(identity_of(&path)),
+        let is_known = path.exists() || !loaded.found.env_file;
+        (is_trusted && is_known).then(|| Self {
+            // It may have changed since it was read, so the first look reads it.
+            seen: Mutex::default(),
             path,
             sources: loaded.sources.clone(),
             config: loaded.config.clone(),

@@ -98,16 +98,7 @@ impl Agent {
         notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
         let projects = find_trusted_projects(key, &agent, workspaces.shared(), &mut notes);
         if let Some(path) = workspaces.shared() {
-            notes.push(format!(
-                "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
-                path.display()
-            ));
-            let config::Isolation { backend, read, write, .. } = &config.isolation;
-            let granted = [&read[..], &write[..]].concat();
-            notes.extend(
-                describe_missing_grants(path, &granted)
-                    .filter(|_| !matches!(backend, BackendKind::None | BackendKind::Container)),
-            );
+            notes.extend(describe_shared(config, key, path));
         }
         let found = skill_folders(&agent, setup.as_ref());
         let mut found = skills::read(&found);
@@ -177,6 +168,19 @@ impl Agent {
             times: (config.timeouts.turn.get(), config.timeouts.terminate.get()),
         })
     }
+}
+
+/// What the operator should know of a workspace that all sessions share.
+fn describe_shared(config: &Config, key: &str, path: &Path) -> impl Iterator<Item = String> {
+    let shared = format!(
+        "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
+        path.display()
+    );
+    let config::Isolation { backend, read, write, .. } = &config.isolation;
+    let granted = [&read[..], &write[..]].concat();
+    let missing = describe_missing_grants(path, &granted)
+        .filter(|_| !matches!(backend, BackendKind::None | BackendKind::Container));
+    [shared].into_iter().chain(missing)
 }
 
 /// The folders whose skills stand on its card: the named ones, and that from which its sessions begin.

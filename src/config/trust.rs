@@ -259,6 +259,7 @@ impl Loaded {
                 is_empty || is_inside(text)
             }
             ["store", "path"] => is_inside(text),
+            ["metrics"] => text != "public" || config.is_loopback(),
             ["audit"] => matches!(text, "auto" | "stderr") || text != "off" && is_inside(text),
             ["agents", agent, rest @ ..] => self.is_harmless_of_agent(agent, rest, value, cwd),
             _ => is_empty,

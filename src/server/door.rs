@@ -214,7 +214,7 @@ impl AuditEntry {
     pub(super) async fn write(&self, outcome: &'static str, status: StatusCode) {
         let doors = &self.0.doors;
         if let Some(entry) = self.0.close(outcome, status.as_u16())
-            && let Err(unsent) = doors.telemetry.audit().note(&entry)
+            && let Err(unsent) = doors.telemetry.note_request(&entry)
         {
             // A caller who leaves meanwhile does not take the entry along.
             let entry = self.clone();
@@ -263,7 +263,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // A full queue is waited for, and nobody is here who could.
         if let Some(entry) = self.close(CALLER_LEFT, CLIENT_CLOSED_REQUEST)
-            && let Err(unsent) = self.doors.telemetry.audit().note(&entry)
+            && let Err(unsent) = self.doors.telemetry.note_request(&entry)
             && let Ok(runtime) = Handle::try_current()
         {
             let place = self.place.take();

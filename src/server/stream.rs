@@ -9,7 +9,7 @@ use crate::access::Caller;
 use crate::config::AnswerForm;
 use crate::service::{Stream, stopped_before_it_began};
 use crate::store::{Error as StoreError, Event, Kind};
-use crate::task::{Ahead, CATCH_UP_BYTES, is_last, is_last_piece, is_of_answer};
+use crate::task::{Ahead, CATCH_UP_BYTES, Cursor, TaskLog, is_last, is_last_piece, is_of_answer};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -145,7 +145,7 @@ impl Reader {
     async fn next_in_form(&mut self) -> Option<Next> {
         loop {
             if let Some(event) = self.later.pop_front() {
-                return Some(self.next_later(event).await);
+                return Some(self.next_later(event).await.unwrap_or_else(Next::Broken));
             }
             match self.next_of_log().await? {
                 Next::Events(mut events, room) => {
@@ -185,32 +185,48 @@ impl Reader {
     }
 
     /// What comes next of those that were held back, this one first.
-    async fn next_later(&mut self, event: Event) -> Next {
+    async fn next_later(&mut self, event: Event) -> Result<Next, Error> {
         let mut events = vec![event];
-        let is_closing = self.is_made_whole(&events[0]);
-        if !is_closing {
+        if !self.is_made_whole(&events[0]) {
             let next = self.later.iter().position(|event| self.is_made_whole(event));
             let until = next.unwrap_or(self.later.len());
             events.extend(self.later.drain(..until));
+            let room = self.reserve(size_of_frames(&events)).await?;
+            return Ok(Next::Events(events, room));
         }
-        let most = self.doors.config.limits.event.as_usize();
-        let size = if is_closing { most } else { size_of_frames(&events) };
-        let room = match self.doors.answers.reserve_piece(&self.caller.name, size).await {
-            Ok(room) => room,
-            Err(error) => {
-                self.end();
-                return Next::Broken(error);
-            }
+        let Some(log) = self.stream.cursor.as_ref().map(Cursor::shared_log) else {
+            return Ok(Next::Events(events, Room::default()));
         };
-        if let Some(cursor) = self.stream.cursor.as_ref().filter(|_| is_closing) {
-            let log = cursor.shared_log();
-            match log.whole_artifact(&self.doors.store, &events[0], most).await {
-                Ok(whole) if whole.is_cut && self.manner.answers == AnswerForm::Closed => {}
-                Ok(whole) => events[0] = whole.event,
-                Err(error) => return Next::Broken(self.broken(&error)),
-            }
+        // What is at hand is small and takes the room that it needs; room for all else comes before it is read.
+        let room = if log.is_at_hand() {
+            self.make_whole(&log, &mut events[0]).await?;
+            self.reserve(size_of_frames(&events)).await?
+        } else {
+            let room = self.reserve(self.doors.config.limits.event.as_usize()).await?;
+            self.make_whole(&log, &mut events[0]).await?;
+            room
+        };
+        Ok(Next::Events(events, room))
+    }
+
+    /// Room for so many bytes; none is needed for few. An error ends the stream.
+    async fn reserve(&mut self, size: usize) -> Result<Room, Error> {
+        if size <= SMALL_ANSWER {
+            return Ok(Room::default());
         }
-        Next::Events(events, room)
+        let room = self.doors.answers.reserve_piece(&self.caller.name, size).await;
+        room.inspect_err(|_| self.end())
+    }
+
+    /// Puts the whole artifact in the place of its last piece, as far as the form of the reader has it.
+    async fn make_whole(&mut self, log: &TaskLog, event: &mut Event) -> Result<(), Error> {
+        let most = self.doors.config.limits.event.as_usize();
+        match log.whole_artifact(&self.doors.store, event, most).await {
+            Ok(whole) if whole.is_cut && self.manner.answers == AnswerForm::Closed => {}
+            Ok(whole) => *event = whole.event,
+            Err(error) => return Err(self.broken(&error)),
+        }
+        Ok(())
     }
 
     /// Nothing more follows.

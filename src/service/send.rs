@@ -390,7 +390,7 @@ impl Service {
             }
             records
         };
-        let before = log.head();
+        let (before, setup) = (log.head(), admission.session.setup.clone());
         let taken = log.take_message(&self.store, also, records).await;
         if let (Err(_), Some(ask)) = (&taken, &answered) {
             // Nothing of the answer is stored: the ask is open as before.
@@ -401,7 +401,6 @@ impl Service {
             return Ok(None);
         }
         let origin = Origin { prompt: told.place, ..Origin::default() };
-        let setup = admission.session.setup.clone();
         admission.submit(log.clone(), told.prompt, told.files, origin);
         if steers {
             self.sessions.steer(log);

@@ -3,6 +3,8 @@
 use super::{ANSWER, TaskLog, encode, view};
 use crate::store::{Error, Event, Kind, Store};
 use pilothouse_a2a::event::StreamResponse;
+use pilothouse_a2a::id::ArtifactId;
+use pilothouse_a2a::task::Artifact;
 
 /// How the update of an artifact ends after which nothing of it follows.
 const LAST: &[u8] = b"\"lastChunk\":true}}";
@@ -61,9 +63,11 @@ impl TaskLog {
         };
         let id = update.artifact.artifact_id.clone();
         let most = most.saturating_sub(FRAME);
-        let Some((artifact, is_cut)) =
-            view::fold_artifact(store, self, event.seq, id, most).await?
-        else {
+        let found = match self.artifact_at_hand(event.seq, &id) {
+            Some(artifact) => Some((artifact, false)),
+            None => view::fold_artifact(store, self, event.seq, id, most).await?,
+        };
+        let Some((artifact, is_cut)) = found else {
             return Ok(as_it_is());
         };
         update.artifact = artifact;
@@ -73,14 +77,27 @@ impl TaskLog {
     }
 }
 
+impl TaskLog {
+    /// An artifact as it stood at a sequence number, where the task is at hand and none has changed since.
+    fn artifact_at_hand(&self, seq: u64, id: &ArtifactId) -> Option<Artifact> {
+        let end = self.end();
+        let task = end.folded.as_ref()?;
+        let mut later = end.recent.iter().filter(|event| event.seq > seq);
+        let count = u64::try_from(later.clone().count()).ok()?;
+        if end.seq != seq + count || later.any(|event| event.kind == Kind::Artifact) {
+            return None;
+        }
+        task.artifacts.iter().find(|artifact| artifact.artifact_id == *id).cloned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::task::answer_id;
     use pilothouse_a2a::event::TaskArtifactUpdateEvent;
-    use pilothouse_a2a::id::{ArtifactId, ContextId, TaskId};
+    use pilothouse_a2a::id::{ContextId, TaskId};
     use pilothouse_a2a::message::Part;
-    use pilothouse_a2a::task::Artifact;
 
     fn event(id: ArtifactId, context: &str, append: bool, last: bool) -> Event {
         let artifact = Artifact::new(id, "", vec![Part::text("\"lastChunk\":true}}")]);

@@ -66,6 +66,7 @@ mod limits;
 mod list;
 mod many_agents;
 mod memory;
+mod metrics;
 mod names;
 mod numbers;
 mod offers;

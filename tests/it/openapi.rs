@@ -121,6 +121,7 @@ fn what_is_described_has_not_changed_unseen() {
     GET /.well-known/jwks.json GetSigningKeys
     GET /health GetHealth
     GET /ready GetReadiness
+    GET /metrics GetMetrics
     GET /api/v1/sessions ListSessions
     GET /api/v1/asks ListAsks
     GET /api/v1/sessions/{id} GetSession
@@ -222,7 +223,7 @@ fn what_is_described_is_routed_and_nothing_else_is() {
     let described = document.operations();
     let mut routed = 0;
     for path in described.iter().map(|operation| operation.path).collect::<BTreeSet<_>>() {
-        if ["/", "/health", "/ready"].contains(&path)
+        if ["/", "/health", "/ready", "/metrics"].contains(&path)
             || path.starts_with("/api/")
             || path.starts_with("/.well-known/")
         {
@@ -260,10 +261,10 @@ fn our_own_doors_open_as_described() {
     let ours = described.iter().filter(|operation| {
         operation.path.starts_with("/api/")
             || operation.path.starts_with("/.well-known/")
-            || ["/health", "/ready"].contains(&operation.path)
+            || ["/health", "/ready", "/metrics"].contains(&operation.path)
     });
     let paths: Vec<_> = ours.map(|operation| operation.path).collect();
-    assert_eq!(paths.len(), 16);
+    assert_eq!(paths.len(), 17);
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;

@@ -6,13 +6,15 @@
 
 use super::policy::Target;
 use super::provider::secret;
+use super::push_rule::{Judged, PushRule};
 use super::refusal::Refusal;
 use super::route::base_url;
 use super::upstream::{ProxyResponse, Upstream, below, decoded, strip, text};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 use reqwest::Url;
 use std::fmt;
@@ -110,6 +112,15 @@ impl GitRoute {
         values.into_iter().map(|value| (key.clone(), value)).collect()
     }
 
+    /// The header by which the server itself reaches a repository at this address, and how many steps of the path
+    /// the route has; none where the repository does not lie below it.
+    pub fn header_for(&self, url: &str) -> Option<(usize, String)> {
+        let (host, steps) = steps_of(url)?;
+        let steps = self.fits(&host, &steps.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let authorization = self.authorization.to_str().ok()?;
+        Some((steps, format!("Authorization: {authorization}")))
+    }
+
     /// How many steps of the path it has, if the repository lies below it.
     fn fits(&self, host: &str, repository: &[&str]) -> Option<usize> {
         if !host.eq_ignore_ascii_case(&self.host) || repository.len() < self.path.len().max(1) {
@@ -121,6 +132,14 @@ impl GitRoute {
     }
 }
 
+/// Host and steps of the path of a repository at an address of https, as they are compared.
+pub(super) fn steps_of(url: &str) -> Option<(String, Vec<String>)> {
+    let (host, path) = url.strip_prefix("https://")?.split_once('/')?;
+    let steps: Option<Vec<String>> =
+        path.split('/').filter(|name| !name.is_empty()).map(step).collect();
+    Some((host.strip_suffix(":443").unwrap_or(host).to_owned(), steps?))
+}
+
 /// A step of a path as it is compared: decoded, without `.git`; none for one that is more than a step.
 fn step(text: &str) -> Option<String> {
     let text = decoded(text)?;
@@ -128,6 +147,11 @@ fn step(text: &str) -> Option<String> {
         || text.chars().any(|c| c == '/' || c == '\\' || c.is_control());
     let bare = text.strip_suffix(".git").filter(|bare| !bare.is_empty());
     (!odd).then(|| bare.unwrap_or(&text).to_owned())
+}
+
+/// Whether a request belongs to a push.
+fn is_push(path: &str, query: Option<&str>) -> bool {
+    path.ends_with("/git-receive-pack") || query == Some("service=git-receive-pack")
 }
 
 fn wanted<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Wanted<'a> {
@@ -164,7 +188,7 @@ pub(super) fn read_path(method: &Method, path: &str, query: Option<&str>) {
 /// Sends a request on by the route that fits best; `path` is what follows the host.
 pub(super) async fn forward<'a>(
     upstream: &Upstream,
-    routes: impl Iterator<Item = &'a GitRoute>,
+    (routes, rule): (impl Iterator<Item = &'a GitRoute>, Option<&PushRule>),
     host: &str,
     path: &str,
     request: Request<Incoming>,
@@ -181,8 +205,11 @@ pub(super) async fn forward<'a>(
         }
         Wanted::Other => return Err(refused("egress.git carries git's smart protocol alone")),
     };
-    if repository.iter().any(|name| step(name).is_none()) {
-        return Err(refused("this path cannot be read"));
+    let steps: Option<Vec<String>> = repository.iter().map(|name| step(name)).collect();
+    let steps = steps.ok_or_else(|| refused("this path cannot be read"))?;
+    let rule = rule.filter(|_| is_push(path, query));
+    if let Some(rule) = rule.filter(|rule| !rule.permits(host, &steps)) {
+        return Err(refused(&rule.describe_refusal()));
     }
     let fitting = routes.filter_map(|route| Some((route.fits(host, &repository)?, route)));
     let best = fitting.max_by_key(|(steps, _)| *steps);
@@ -195,6 +222,16 @@ pub(super) async fn forward<'a>(
     };
     let (parts, body) = request.into_parts();
     let mut headers = parts.headers;
+    let body = match rule.filter(|_| parts.method == Method::POST) {
+        None => body.map_err(Into::into).boxed_unsync(),
+        Some(_) if headers.contains_key(CONTENT_ENCODING) => {
+            return Err(refused("a compressed push cannot be read"));
+        }
+        Some(rule) => match rule.judge(body).await {
+            Judged::Passed(body) => body,
+            Judged::Refused(answer) => return Ok(*answer),
+        },
+    };
     strip(&mut headers);
     headers.remove(COOKIE);
     headers.insert(AUTHORIZATION, route.authorization.clone());
@@ -286,6 +323,22 @@ mod tests {
         ];
         let expected: Vec<_> = values.map(|value| (key.to_owned(), value.to_owned())).into();
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_servers_own_git_gets_the_credential_for_what_lies_below_the_path_alone() {
+        let header = |url: &str| route("team").header_for(url);
+        let (steps, header_text) = header("https://git.example.com/team/a.git").unwrap();
+        assert_eq!(steps, 1);
+        assert!(header_text.starts_with("Authorization: Basic "), "{header_text}");
+        for url in [
+            "https://git.example.com/team2/a",
+            "https://git.example.com.evil.test/team/a",
+            "http://git.example.com/team/a",
+            "https://git.example.com/team/../other",
+        ] {
+            assert_eq!(header(url), None, "{url}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod permits;
 mod policy;
 mod provider;
 mod proxy;
+mod push_rule;
 mod reach;
 mod refusal;
 mod refusal_of_model;
@@ -53,6 +54,7 @@ pub use key::{ChangingKey, KeyResult, KeySource, KeyWatch};
 pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
+pub use push_rule::PushRule;
 pub use refusal::{Reason, Refusal};
 pub use refusal_of_model::ModelRefusal;
 pub use route::{BadVariable, ModelRoute, Route, take_keys, take_keys_beside};
@@ -146,6 +148,8 @@ struct CredentialState {
     places: SessionPermits,
     upstream: Upstream,
     refusals: Refusals,
+    /// What may be pushed, where that is not everything.
+    pushes: OnceLock<PushRule>,
     counted: Arc<Mutex<Counted>>,
     end: CancellationToken,
 }
@@ -253,6 +257,7 @@ impl Egress {
             places: self.0.places.share(),
             upstream: Upstream::new(connect, idle, self.0.upstreams.clone()),
             refusals: Refusals::default(),
+            pushes: OnceLock::new(),
             counted: Arc::default(),
             end: CancellationToken::new(),
         });
@@ -369,6 +374,11 @@ impl EgressCredential {
             }
         }
         env
+    }
+
+    /// From now on nothing else may be pushed. The first rule stays.
+    pub fn limit_pushes(&self, rule: PushRule) {
+        let _ = self.live.pushes.set(rule);
     }
 
     /// Waits for the next refusal. Each destination comes once. Cancel-safe.

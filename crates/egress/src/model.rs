@@ -95,6 +95,7 @@ pub(super) async fn forward(
         },
     };
     route.sign(&secrets, &mut headers, slot, key.as_deref());
+    let body = body.map_err(Into::into).boxed_unsync();
     match upstream.send(url, parts.method, headers, body).await {
         Ok(answer) => {
             let is_refused = answer.status() == StatusCode::UNAUTHORIZED;

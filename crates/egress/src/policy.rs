@@ -32,6 +32,13 @@ pub struct Policy {
     pub key: String,
 }
 
+impl Policy {
+    /// Nothing is reached; `key` is what advice names.
+    pub fn nothing(key: &str) -> Self {
+        Self { allow: Vec::new(), routes: Vec::new(), tool: Tool::default(), key: key.to_owned() }
+    }
+}
+
 /// One line of an allow-list: `example.com`, `*.example.com` (what lies below it, not itself), an
 /// address, `*` (any host); each with `:port` or without, which means 80 and 443.
 #[derive(Debug, Clone, PartialEq, Eq)]

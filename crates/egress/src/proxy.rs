@@ -150,6 +150,7 @@ impl Connection {
         if let Some((host, rest)) = under(&path, "/git/") {
             let live = self.git_user(request.headers())?;
             let routes = repositories(&live);
+            let routes = (routes, live.pushes.get());
             let answered = git::forward(&live.upstream, routes, host, rest, request).await;
             return answered.map_err(|refusal| refuse(&live, &refusal));
         }

@@ -25,7 +25,6 @@ const OF_TRANSPORT: [&str; 5] =
     ["host", "content-length", "connection", "transfer-encoding", "upgrade"];
 
 /// A way to a fixed upstream.
-#[expect(clippy::large_enum_variant, reason = "a session has few, made once")]
 #[derive(Debug)]
 pub enum Route {
     /// To a provider of models.

@@ -74,7 +74,7 @@ pub(super) struct Upstream {
 }
 
 /// Its connections hold little, however fast one side is and however slow the other.
-type UpstreamClient = Client<Patient, Incoming>;
+type UpstreamClient = Client<Patient, Body>;
 
 /// Connects, but not for longer than this.
 #[derive(Clone)]
@@ -145,7 +145,7 @@ impl Upstream {
         url: Url,
         method: Method,
         mut headers: HeaderMap,
-        body: Incoming,
+        body: Body,
     ) -> Result<ProxyResponse, NoAnswer> {
         let client = self.client(url.scheme() == "https")?;
         strip(&mut headers);

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::operation::{Operation, SendMessageRequest};
+use serde_json::Value;
 
 /// `A2A-Version`, from the header or the query, against the dialect that is spoken (specification 3.6).
 ///
@@ -93,7 +94,9 @@ pub(super) fn check_streaming(config: &Config, operation: Operation) -> Result<(
 /// The form in which a caller wants artifacts that come in pieces, by `metadata.answers` of the message or the request.
 pub(super) fn asked_form(request: &SendMessageRequest) -> Result<Option<AnswerForm>, Error> {
     let all = [&request.message.metadata, &request.metadata];
-    let Some(asked) = all.into_iter().flatten().find_map(|metadata| metadata.get("answers")) else {
+    // What is no word is a member of the caller's own.
+    let asked = all.into_iter().flatten().find_map(|metadata| metadata.get("answers"));
+    let Some(asked) = asked.filter(Value::is_string) else {
         return Ok(None);
     };
     serde_json::from_value(asked)

@@ -56,13 +56,13 @@ def answer(task):
 
 
 def seen(event):
-    """Short words for an event, and the text that it adds to the answer."""
+    """Short words for an event, and the text that it adds to the answer, or that takes its place."""
     task, update = event
     if update is None:
         return f"task {task.status.state.value}", answer(task)
     if isinstance(update, types.TaskStatusUpdateEvent):
         return f"status {update.status.state.value}", ""
-    return "artifact", text_of(update.artifact.parts)
+    return "artifact" if update.append else "artifact anew", text_of(update.artifact.parts)
 
 
 class Run:
@@ -99,7 +99,7 @@ class Run:
         async for event in self.streaming.send_message(message("say: one; cue next; say: two")):
             words, more = seen(event)
             events.append(words)
-            text += more
+            text = text + more if words == "artifact" else more or text
             if text and not cued:
                 cued = True
                 tell(cue="next")
@@ -119,7 +119,7 @@ class Run:
             if not events:
                 tell(cue="go")
             events.append(words)
-            text += more
+            text = text + more if words == "artifact" else more or text
         return {"events": events, "answer": text}
 
     async def cancel(self):

@@ -49,13 +49,14 @@ def answer(task):
 
 
 def seen(event):
-    """Short words for an event, and the text that it adds to the answer."""
+    """Short words for an event, and the text that it adds to the answer, or that takes its place."""
     kind = event.WhichOneof("payload")
     if kind == "task":
         return f"task {state(event.task.status)}", answer(event.task)
     if kind == "status_update":
         return f"status {state(event.status_update.status)}", ""
-    return "artifact", text_of(event.artifact_update.artifact.parts)
+    update = event.artifact_update
+    return "artifact" if update.append else "artifact anew", text_of(update.artifact.parts)
 
 
 class Run:
@@ -90,7 +91,7 @@ class Run:
         async for event in self.streaming.send_message(request("say: one; cue next; say: two")):
             words, more = seen(event)
             events.append(words)
-            text += more
+            text = text + more if words == "artifact" else more or text
             if text and not cued:
                 cued = True
                 tell(cue="next")
@@ -110,7 +111,7 @@ class Run:
             if not events:
                 tell(cue="go")
             events.append(words)
-            text += more
+            text = text + more if words == "artifact" else more or text
         return {"events": events, "answer": text}
 
     async def cancel(self):

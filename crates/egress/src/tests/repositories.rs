@@ -141,6 +141,51 @@ async fn git_clones_and_pushes_with_a_credential_that_it_never_has() {
 }
 
 #[tokio::test]
+async fn a_session_with_a_branch_of_its_own_pushes_to_that_alone_and_git_says_why() {
+    let folder = repository().await;
+    let here = folder.path();
+    let served = here.join("served");
+    let (made, said) = git(here, &[], &["init", "-q", "--bare", "served/team/b.git"]).await;
+    assert!(made, "{said}");
+    let fake = server(&served).await;
+    let world = World::start().await;
+    let session = world.credential_with(&[], routes(&fake, "team"));
+    session.limit_pushes(PushRule::new("https://git.test/team/a.git", "pilothouse/x"));
+    let env = session.env(world.own(&session).await);
+    let run = async |words: &[&str]| git(&here.join("work"), &env, words).await;
+    let (cloned, said) = git(here, &env, &["clone", "-q", "https://git.test/team/a", "work"]).await;
+    assert!(cloned, "{said}");
+    std::fs::write(here.join("work/file"), vec![b'x'; 3_000_000]).unwrap();
+    assert!(run(&["add", "."]).await.0);
+    assert!(run(&["commit", "-qm", "one"]).await.0);
+    for refs in [
+        &["HEAD:refs/heads/main"][..],
+        &["HEAD:refs/heads/pilothouse/x", "HEAD:refs/heads/main"],
+        &["HEAD:refs/tags/v1"],
+        &["HEAD:refs/heads/pilothouse/x/y"],
+    ] {
+        let (done, said) = run(&[&["push", "origin"], refs].concat()).await;
+        assert!(
+            !done && said.contains("this session may push to refs/heads/pilothouse/x alone"),
+            "{said}"
+        );
+    }
+    let (done, said) =
+        run(&["push", "https://git.test/team/b", "HEAD:refs/heads/pilothouse/x"]).await;
+    assert!(!done && said.contains("403"), "{said}");
+    let refs = async |name: &str| {
+        git(&served.join(name), &[], &["for-each-ref", "--format=%(refname)"]).await.1
+    };
+    assert_eq!(
+        (refs("team/a.git").await, refs("team/b.git").await),
+        (String::new(), String::new())
+    );
+    let (done, said) = run(&["push", "-q", "origin", "HEAD:refs/heads/pilothouse/x"]).await;
+    assert!(done, "{said}");
+    assert_eq!(refs("team/a.git").await.trim(), "refs/heads/pilothouse/x");
+}
+
+#[tokio::test]
 async fn a_repository_that_is_not_below_the_path_is_refused() {
     let folder = repository().await;
     let fake = server(&folder.path().join("served")).await;

@@ -40,7 +40,7 @@ const answer = (task) =>
     .map((artifact) => textOf(artifact.parts))
     .join("");
 
-// Short words for an event, and the text that it adds to the answer.
+// Short words for an event, and the text that it adds to the answer, or that takes its place.
 function seen(event) {
   switch (event.kind) {
     case "task":
@@ -48,7 +48,7 @@ function seen(event) {
     case "status-update":
       return [`status ${event.status.state}`, ""];
     case "artifact-update":
-      return ["artifact", textOf(event.artifact.parts)];
+      return [event.append ? "artifact" : "artifact anew", textOf(event.artifact.parts)];
     default:
       throw new Error(`an event of another kind: ${event.kind}`);
   }
@@ -93,7 +93,7 @@ const facts = {
     for await (const event of waiting.sendMessageStream(request("say: one; cue next; say: two"))) {
       const [words, more] = seen(event);
       events.push(words);
-      text += more;
+      text = words === "artifact" ? text + more : more || text;
       if (text && !cued) {
         cued = true;
         tell({ cue: "next" });
@@ -114,7 +114,7 @@ const facts = {
       const [words, more] = seen(event);
       if (events.length === 0) tell({ cue: "go" });
       events.push(words);
-      text += more;
+      text = words === "artifact" ? text + more : more || text;
     }
     return { events, answer: text };
   },

@@ -55,7 +55,7 @@ const answer = (task) =>
     .map((artifact) => textOf(artifact.parts))
     .join("");
 
-// Short words for an event, and the text that it adds to the answer.
+// Short words for an event, and the text that it adds to the answer, or that takes its place.
 function seen({ payload }) {
   switch (payload.$case) {
     case "task":
@@ -63,7 +63,7 @@ function seen({ payload }) {
     case "statusUpdate":
       return [`status ${state(payload.value.status)}`, ""];
     case "artifactUpdate":
-      return ["artifact", textOf(payload.value.artifact.parts)];
+      return [payload.value.append ? "artifact" : "artifact anew", textOf(payload.value.artifact.parts)];
     default:
       throw new Error(`an event of another kind: ${payload.$case}`);
   }
@@ -108,7 +108,7 @@ const facts = {
     for await (const event of waiting.sendMessageStream(request("say: one; cue next; say: two"))) {
       const [words, more] = seen(event);
       events.push(words);
-      text += more;
+      text = words === "artifact" ? text + more : more || text;
       if (text && !cued) {
         cued = true;
         tell({ cue: "next" });
@@ -129,7 +129,7 @@ const facts = {
       const [words, more] = seen(event);
       if (events.length === 0) tell({ cue: "go" });
       events.push(words);
-      text += more;
+      text = words === "artifact" ? text + more : more || text;
     }
     return { events, answer: text };
   },

@@ -225,8 +225,12 @@ async fn gather(
     let (mut events, mut text, mut cued) = (Vec::new(), String::new(), false);
     while let Some(event) = stream.next().await {
         let (words, more) = seen(&event?);
+        if words == "artifact" {
+            text += &more;
+        } else if !more.is_empty() {
+            text = more;
+        }
         events.push(words);
-        text += &more;
         if let Some(name) = cue(&text).filter(|_| !cued) {
             cued = true;
             println!("{}", json!({"cue": name}));
@@ -271,7 +275,7 @@ fn answer(task: &Task) -> String {
     answers.map(|artifact| text_of(&artifact.parts)).collect()
 }
 
-/// Short words for an event, and the text that it adds to the answer.
+/// Short words for an event, and the text that it adds to the answer, or that takes its place.
 fn seen(event: &StreamResponse) -> (String, String) {
     match event {
         StreamResponse::Task(task) => (format!("task {}", state(&task.status)), answer(task)),
@@ -280,7 +284,8 @@ fn seen(event: &StreamResponse) -> (String, String) {
             (format!("status {}", state(&update.status)), String::new())
         }
         StreamResponse::ArtifactUpdate(update) => {
-            ("artifact".to_owned(), text_of(&update.artifact.parts))
+            let words = if update.append == Some(true) { "artifact" } else { "artifact anew" };
+            (words.to_owned(), text_of(&update.artifact.parts))
         }
     }
 }

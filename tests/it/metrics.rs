@@ -1,0 +1,56 @@
+//! What Prometheus reads.
+
+use crate::processes::await_some;
+use crate::world::{OWNER, PATIENCE, World};
+use serde_json::json;
+
+/// The value of a series.
+fn value(text: &str, series: &str) -> f64 {
+    let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+}
+
+/// The text, as the owner reads it.
+fn scrape(world: &World) -> String {
+    let reply = world.get("/metrics", &[("Authorization", &format!("Bearer {OWNER}"))]);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let media_type = reply.header("content-type").unwrap();
+    assert!(media_type.starts_with("application/openmetrics-text"), "{media_type}");
+    reply.text()
+}
+
+#[test]
+fn a_turn_is_counted_with_its_tokens_tools_and_asks_and_no_word_of_it_is_told() {
+    let world = World::start();
+    world.say("tool Bash {\"command\":\"secret-input\"}\nresult secret-output\nusage 903 30 0.5\nsay secret-answer");
+    let asking = world.begin("ask secret-question\nsay done");
+    world.await_state(&asking, &["INPUT_REQUIRED"]);
+    world.say("exit 3");
+    let text = await_some("the ends of the turns", PATIENCE, || {
+        Some(scrape(&world)).filter(|text| text.contains("outcome=\"failed\""))
+    });
+    let readiness = world.readiness();
+    let agent = readiness["agents"][0].as_str().unwrap();
+    let turns = format!("pilothouse_turns_total{{agent=\"{agent}\",outcome=\"completed\"}}");
+    assert_eq!(value(&text, &turns), 1.0);
+    let asks = format!("pilothouse_asks_total{{agent=\"{agent}\",event=\"asked\"}}");
+    assert_eq!(value(&text, &asks), 1.0);
+    let of_turns = format!("gen_ai_operation_name=\"invoke_agent\",gen_ai_agent_name=\"{agent}\"");
+    let tokens =
+        |kind| format!("gen_ai_client_token_usage_sum{{{of_turns},gen_ai_token_type=\"{kind}\"}}");
+    assert_eq!(value(&text, &tokens("input")), 903.0);
+    assert_eq!(value(&text, &tokens("output")), 30.0);
+    let took = format!("gen_ai_client_operation_duration_seconds_count{{{of_turns}}}");
+    assert!(value(&text, &took) >= 2.0);
+    assert_eq!(value(&text, "pilothouse_store_works"), 1.0);
+    assert!(!text.contains("secret"), "{text}");
+    assert!(!text.contains(&asking), "{text}");
+}
+
+#[test]
+fn metrics_need_a_token_unless_they_are_public_and_are_not_there_when_off() {
+    let status = |config| World::describe().config(config).start().get("/metrics", &[]).status;
+    assert_eq!(status(json!({})), 401);
+    assert_eq!(status(json!({"metrics": "public"})), 200);
+    assert_eq!(status(json!({"metrics": "off"})), 404);
+}
