@@ -16,10 +16,10 @@ pub use caller::Caller;
 pub use denied::Denied;
 pub use forwarded::Forwarded;
 pub use grant::Grant;
-pub use secret::{Token, new_secret};
+pub use secret::{Token, new_link, new_secret};
 
 use crate::config::{self, ANYBODY, Config, TokenScope};
-use crate::store::{CallerFilter, TokenRow};
+use crate::store::{CallerFilter, Scope, TokenRow};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use guesses::Guesses;
@@ -130,6 +130,19 @@ impl Access {
     /// The same for all tokens of the store that a caller has.
     pub fn revoke_caller(&self, caller: &str) {
         self.tokens.write().revoke_caller(caller);
+    }
+
+    /// Whoever holds a link that answers an ask of this scope: nothing else is allowed.
+    pub fn link_holder(&self, scope: &Scope, arrival: &Arrival) -> Caller {
+        let grant = Grant::of_link(&scope.agent);
+        let mut caller = Caller::new(scope.caller.clone(), Arc::new(grant));
+        caller.peer = Some(arrival.forwarded.client);
+        caller
+    }
+
+    /// Counts a link that is not known like a wrong token.
+    pub fn count_wrong_link(&self, arrival: &Arrival) -> Result<(), Denied> {
+        self.wrong.take(origin(arrival.forwarded.client)).map_err(Denied::Locked)
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -310,7 +323,8 @@ pub fn origin(address: IpAddr) -> IpAddr {
     }
 }
 
-fn digest(token: &str) -> [u8; 32] {
+/// The hash by which a secret is known.
+pub fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 

@@ -6,7 +6,7 @@ mod notes;
 
 pub use notes::find_notes;
 
-use crate::access::{Access, Token};
+use crate::access::{Access, Token, new_link};
 use crate::agent::{self, Agents};
 use crate::allocator;
 use crate::asks::Asks;
@@ -14,7 +14,7 @@ use crate::budget::Budgets;
 use crate::config::{self, Config, ConfigSource, Loaded, Record};
 use crate::descriptors;
 use crate::limited::LimitedAccounts;
-use crate::push::Push;
+use crate::push::{Links, Push};
 use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading};
 use crate::service::Service;
 use crate::session::SessionDeps;
@@ -22,7 +22,7 @@ use crate::signing;
 use crate::store::{self, Claim};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Notice, Telemetry};
 use parking_lot::RwLock;
 use pilothouse_egress::guard;
 use pilothouse_egress::{BadVariable, Egress, EgressBounds, Network, Times};
@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -98,6 +99,7 @@ const TELEMETRY_PATIENCE: Duration = Duration::from_secs(2);
 pub struct App {
     listener: TcpListener,
     doors: Arc<Doors>,
+    noticed: mpsc::Receiver<Notice>,
     stop: CancellationToken,
     /// Where it listens.
     pub address: SocketAddr,
@@ -203,7 +205,10 @@ impl App {
             notes.extend(agent.sandbox_note(&isolation));
             notes.extend(isolation.note(&agent.key));
         }
-        let telemetry = Telemetry::new(&config)
+        // A target that is slow has its notifications wait with those that are on their way.
+        let (notices, noticed) = mpsc::channel(config.notifications.pending.max(1));
+        let notices = Some(notices).filter(|_| !config.notifications.targets.is_empty());
+        let telemetry = Telemetry::new(&config, notices)
             .map_err(|source| Error::System { what: "cannot open a log", source })?;
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
@@ -268,7 +273,8 @@ impl App {
             port: address.port(),
             store_probed: tokio::sync::Mutex::default(),
         };
-        Ok(Self { listener, doors: Arc::new(doors), stop, address, token, reason, notes })
+        let doors = Arc::new(doors);
+        Ok(Self { listener, doors, noticed, stop, address, token, reason, notes })
     }
 
     /// The agents that are served.
@@ -288,7 +294,7 @@ impl App {
 
     /// Starts to serve.
     pub fn spawn(self) -> Running {
-        let Self { listener, doors, stop, address, .. } = self;
+        let Self { listener, doors, noticed, stop, address, .. } = self;
         let config = &doors.config;
         if config.store.path != Path::new("memory") {
             write_address(config, address);
@@ -305,6 +311,10 @@ impl App {
         background.spawn(async move { sessions.keep_warm().await });
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep.run());
+        let base = config.server.public_url.as_deref().unwrap_or_default();
+        let links = Links { base: base.trim_end_matches('/').to_owned(), make: new_link };
+        let push = doors.service.push().clone();
+        background.spawn(push.notify(config.notifications.clone(), links, noticed));
         background
             .spawn(stop.clone().run_until_cancelled_owned(allocator::give_back_now_and_then()));
         background.close();
@@ -393,6 +403,8 @@ fn way_out(config: &Config, network: Network, agents: &Arc<Agents>) -> Egress {
         connections: config.egress.connections,
         own_requests: config.egress.own_requests,
         requests: config.egress.requests,
+        asking: config.egress.asking,
+        ask_wait: config.egress.ask_wait.get(),
     };
     let lookup = Arc::new(guard::System::new(names));
     let egress = Egress::new(inner, bounds, lookup, network, times);

@@ -4,39 +4,41 @@
 //!
 //! A tool permission or a question that no policy answers becomes a row of the store, written together
 //! with the status that asks it; the task is `INPUT_REQUIRED`. This registry holds the open ones, so that
-//! each is answered once, whoever comes first: [`Asks::take`] is the one way to it. The process that asked
+//! each is answered once, whoever comes first: [`Asks::begin_answer`] is the one way to it. The process that asked
 //! may be gone by then (`asks.park`, a stop, a crash); the row is what is left, and what the conversation
-//! is resumed with.
+//! is resumed with. After its end the row alone tells who answered what.
 
 mod context;
 mod decision;
+mod diff;
+mod grant;
 mod kagent;
+mod open;
+mod pattern;
 mod policy;
+mod short;
+mod view;
 
 pub use context::refuse_several;
 pub use decision::{Answered, Decision, check_size, explain_refusal, named, read as decide};
+pub use grant::{GrantOffer, add_proposal, covers, render_grant};
 pub use kagent::{APPROVALS, render_request as render_approval_request};
-pub use policy::{TOO_LONG, denial, is_cut, policy};
+pub use open::Answering;
+pub use policy::{TOO_LONG, denial, explain, is_cut, policy};
+pub use view::{OURS, data, describe_end, host_data, next_step, render, same, words};
 
 use crate::clock;
 use crate::config::{self, Bytes, Config};
-use crate::store::{self, AskRow, Scope, Store};
+use crate::store::{self, AskRow, AskState, Scope, Store};
+use open::{Amount, OpenAsks, session};
 use parking_lot::Mutex;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::{Answer, AskKind, memory_of};
-use serde_json::{Value, json};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use pilothouse_agents::Answer;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-
-/// Characters of one field of a tool's input in the words for people; the data part has it all.
-const SHOWN: usize = 4000;
-
-/// What an ask takes in memory beside what it asks.
-const ROW_BYTES: usize = 512;
 
 /// The longest wait before the time is looked at again: timers do not count what the machine is suspended.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -49,22 +51,8 @@ struct SharedAsks {
     bounds: config::Asks,
     open: Mutex<OpenAsks>,
     changed: Notify,
-}
-
-/// The open asks, and how much they are.
-#[derive(Default)]
-struct OpenAsks {
-    // In the order of their ids, which is that of their creation.
-    rows: BTreeMap<Arc<str>, Arc<AskRow>>,
-    sessions: HashMap<(Scope, ContextId), Amount>,
-    all: Amount,
-}
-
-/// How many asks, and what they take in memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Amount {
-    count: usize,
-    bytes: usize,
+    /// An answer was stored, or could not be.
+    settled: Notify,
 }
 
 /// There is no room for a further ask.
@@ -119,29 +107,36 @@ pub struct Page {
     pub total: usize,
 }
 
-/// An ask that was answered while its process was gone: it passes once, when the agent asks again.
+/// An ask that was answered while its process was gone: it answers that one call once, when the agent asks again.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pass {
+pub struct RememberedDecision {
+    /// The ask that the person has answered.
+    pub id: Arc<str>,
     /// What was asked.
     pub ask: Value,
     /// What was decided.
     pub answer: Answer,
-    /// Whether it holds for the session.
-    pub session: bool,
 }
 
 impl Asks {
     /// None yet.
     pub fn new(config: &Config) -> Self {
         let bounds = config.asks.clone();
-        Self(Arc::new(SharedAsks { bounds, open: Mutex::default(), changed: Notify::new() }))
+        let (changed, settled) = (Notify::new(), Notify::new());
+        Self(Arc::new(SharedAsks { bounds, open: Mutex::default(), changed, settled }))
     }
 
     /// Those that the store holds.
     pub async fn load(store: &Store, config: &Config) -> Result<Self, store::Error> {
         let asks = Self::new(config);
         let rows = store.asks().await?;
-        rows.into_iter().for_each(|row| asks.restore(Arc::new(row)));
+        for mut row in rows {
+            if row.short.is_empty() {
+                // Of a version without short ids.
+                row.short = asks.open().new_short(&row.id);
+            }
+            asks.restore(Arc::new(row));
+        }
         Ok(asks)
     }
 
@@ -153,9 +148,9 @@ impl Asks {
         open.rows.values().find(is_theirs).cloned()
     }
 
-    /// Notes an ask that is about to be stored.
-    pub fn add(&self, row: Arc<AskRow>) -> Result<(), Full> {
-        {
+    /// Notes an ask that is about to be stored, and gives it its short id.
+    pub fn add(&self, mut row: AskRow) -> Result<Arc<AskRow>, Full> {
+        let row = {
             let mut open = self.open();
             let bounds = &self.0.bounds;
             let more = Amount::of(&row);
@@ -176,10 +171,23 @@ impl Asks {
                     return Err(Full::Open { key, most: format!("{most} of {whose}") });
                 }
             }
+            row.short = open.new_short(&row.id);
+            let row = Arc::new(row);
+            open.insert(row.clone());
+            row
+        };
+        self.0.changed.notify_one();
+        Ok(row)
+    }
+
+    /// Notes that an ask was claimed or deferred, unless it was answered meanwhile.
+    pub fn update(&self, row: Arc<AskRow>) {
+        let mut open = self.open();
+        if open.rows.contains_key(&row.id) {
             open.insert(row);
         }
+        drop(open);
         self.0.changed.notify_one();
-        Ok(())
     }
 
     /// Notes an ask that is stored, or was open before.
@@ -188,21 +196,48 @@ impl Asks {
         self.0.changed.notify_one();
     }
 
-    /// The ask of this id, or a task's first one.
+    /// The ask of this id (the short one too), or a task's first one.
     pub fn find(&self, n: i64, id: Option<&str>) -> Option<Arc<AskRow>> {
-        let open = self.open();
-        let mut of_task = open.rows.values().filter(|row| row.n == n);
-        of_task.find(|row| id.is_none_or(|id| *row.id == *id)).cloned()
+        match id {
+            Some(id) => self.get(id).filter(|row| row.n == n),
+            None => self.open().rows.values().find(|row| row.n == n).cloned(),
+        }
     }
 
-    /// The ask of this id, whosever it is.
+    /// The ask of this id (the short one too), whosever it is.
     pub fn get(&self, id: &str) -> Option<Arc<AskRow>> {
-        self.open().rows.get(id).cloned()
+        let open = self.open();
+        let id = open.short.get(id).map_or(id, |id| id);
+        open.rows.get(id).cloned()
     }
 
-    /// Takes an ask for whoever answers it; none when somebody else was quicker.
-    pub fn take(&self, id: &str) -> Option<Arc<AskRow>> {
-        self.open().remove(id)
+    /// Keeps an ask for an answer; none where it is not open or somebody else was quicker.
+    pub fn begin_answer(&self, id: &str) -> Option<Answering> {
+        let mut open = self.open();
+        let row = open.remove(id)?;
+        open.answering.extend([(row.id.clone(), false), (row.short.clone(), false)]);
+        drop(open);
+        Some(Answering::new(self, row))
+    }
+
+    /// Waits while an answer to this ask is being stored.
+    pub async fn await_answer(&self, id: &str) {
+        loop {
+            let settled = self.0.settled.notified();
+            if !self.open().answering.contains_key(id) {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// The ask is void. None when it is not open, because an answer to it is being stored, say.
+    pub fn remove(&self, id: &str) -> Option<Arc<AskRow>> {
+        let mut open = self.open();
+        if let Some(is_void) = open.answering.get_mut(id) {
+            *is_void = true;
+        }
+        open.remove(id)
     }
 
     /// All asks of a task are void.
@@ -215,19 +250,21 @@ impl Asks {
         gone
     }
 
-    /// The open asks that are listed, oldest first: those after an id, up to a number, and up to so many bytes
-    /// where that is more than one.
+    /// The open asks that are listed and stand so, oldest first: those after an id, up to a number, and up to so many
+    /// bytes where that is more than one.
     pub fn page(
         &self,
         is_listed: impl Fn(&Scope) -> bool,
+        states: &[AskState],
         after: Option<&str>,
-        most: usize,
-        bytes: usize,
+        (most, bytes): (usize, usize),
     ) -> Page {
-        let open = self.open();
+        let (open, now) = (self.open(), clock::now());
         let mut page = Page { rows: Vec::new(), next: None, total: 0 };
         let mut size = 0usize;
-        for row in open.rows.values().filter(|row| is_listed(&row.scope)) {
+        let is_wanted =
+            |row: &&Arc<AskRow>| is_listed(&row.scope) && states.contains(&row.state_at(now));
+        for row in open.rows.values().filter(is_wanted) {
             page.total += 1;
             if page.next.is_some() || after.is_some_and(|after| *row.id <= *after) {
                 continue;
@@ -273,134 +310,25 @@ impl Asks {
     }
 }
 
-impl OpenAsks {
-    fn insert(&mut self, row: Arc<AskRow>) {
-        self.remove(&row.id);
-        let more = Amount::of(&row);
-        self.all.add(more);
-        self.sessions.entry(session(&row)).or_default().add(more);
-        self.rows.insert(row.id.clone(), row);
-    }
-
-    fn remove(&mut self, id: &str) -> Option<Arc<AskRow>> {
-        let row = self.rows.remove(id)?;
-        let less = Amount::of(&row);
-        self.all.subtract(less);
-        if let Entry::Occupied(mut of_session) = self.sessions.entry(session(&row)) {
-            of_session.get_mut().subtract(less);
-            if of_session.get().count == 0 {
-                of_session.remove();
-            }
-        }
-        Some(row)
-    }
-}
-
-impl Amount {
-    fn of(row: &AskRow) -> Self {
-        Self { count: 1, bytes: ROW_BYTES + memory_of(&row.ask) }
-    }
-
-    fn add(&mut self, more: Self) {
-        self.count += more.count;
-        self.bytes = self.bytes.saturating_add(more.bytes);
-    }
-
-    fn subtract(&mut self, less: Self) {
-        self.count -= less.count;
-        self.bytes -= less.bytes;
-    }
-}
-
-fn session(row: &AskRow) -> (Scope, ContextId) {
-    (row.scope.clone(), row.context_id.clone())
-}
-
 /// Until when an ask that is made now may be answered.
 pub fn deadline(now: Timestamp, config: &Config) -> Timestamp {
-    let open = config.asks.timeout.get().as_millis();
-    let open = i64::try_from(open).unwrap_or(i64::MAX / 2);
-    Timestamp::from_millisecond(now.as_millisecond().saturating_add(open))
-}
-
-/// An ask as data: what is stored, shown to callers, and compared when the agent asks again.
-pub fn data(kind: AskKind) -> Value {
-    match kind {
-        AskKind::Permission { tool, input, description } => {
-            let mut ask = json!({"kind": "permission", "tool": tool, "input": input});
-            if let Some(description) = description {
-                ask["title"] = description.into();
-            }
-            ask["options"] = json!([
-                {"id": "allow", "name": "Allow once"},
-                {"id": "allow_session", "name": "Allow this tool for the session"},
-                {"id": "deny", "name": "Deny"},
-            ]);
-            ask
-        }
-        AskKind::Question { text, options, input } => {
-            let options: Vec<_> =
-                options.iter().map(|option| json!({"id": option, "name": option})).collect();
-            json!({"kind": "question", "text": text, "input": input, "options": options})
-        }
-    }
-}
-
-/// Whether two asks ask for the same; the number that an agent gives to each call is not part of it.
-pub fn same(one: &Value, other: &Value) -> bool {
-    let input = |ask: &Value| {
-        let mut input = ask.get("input").cloned();
-        if let Some(Value::Object(input)) = &mut input {
-            input.remove("toolCallId");
-        }
-        input
-    };
-    let plain = ["kind", "tool", "text"].iter().all(|field| one.get(field) == other.get(field));
-    plain && input(one) == input(other)
-}
-
-/// An ask in words for people.
-pub fn words(ask: &Value) -> String {
-    let text = |field: &str| ask.get(field).and_then(Value::as_str).unwrap_or_default();
-    if text("kind") == "question" {
-        let mut words = text("text").to_owned();
-        for option in ask.get("options").and_then(Value::as_array).into_iter().flatten() {
-            let name = option.get("name").and_then(Value::as_str);
-            words.push_str("\n- ");
-            words.push_str(name.or(option.as_str()).unwrap_or_default());
-        }
-        return words;
-    }
-    let mut words = format!("May {} be used?", text("tool"));
-    if !text("title").is_empty() {
-        words.push('\n');
-        words.push_str(text("title"));
-    }
-    match ask.get("input") {
-        Some(Value::Object(input)) => {
-            let shown = |name: &&String| !matches!(name.as_str(), "options" | "toolCallId");
-            for (name, value) in input.iter().filter(|(name, _)| shown(name)) {
-                let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-                let shown: String = value.chars().take(SHOWN).collect();
-                let more = if shown.len() < value.len() { " ..." } else { "" };
-                words.push_str(&format!("\n{name}: {shown}{more}"));
-            }
-        }
-        Some(Value::Null) | None => {}
-        Some(other) => words.push_str(&format!("\n{other}")),
-    }
-    words.push_str("\nAnswer `allow`, or `deny: why`.");
-    words
+    clock::after(now, config.asks.timeout.get())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use pilothouse_a2a::id::TaskId;
+    use serde_json::json;
 
-    fn row(context: &str, text: &str) -> Arc<AskRow> {
+    fn row(context: &str, text: &str) -> AskRow {
         let now = Timestamp::now();
-        Arc::new(AskRow {
+        AskRow {
+            short: Arc::from(""),
+            state: AskState::Open,
+            until: None,
+            ended: None,
+            act: None,
             id: Arc::from(uuid::Uuid::now_v7().to_string()),
             n: 1,
             task: TaskId::new("task"),
@@ -410,7 +338,7 @@ mod tests {
             ends_turn: true,
             created: now,
             deadline: now,
-        })
+        }
     }
 
     fn bounded(change: impl FnOnce(&mut config::Asks)) -> Asks {
@@ -422,13 +350,12 @@ mod tests {
     #[test]
     fn a_session_has_so_many_open_asks_and_another_one_its_own() {
         let asks = bounded(|bounds| bounds.per_session = 2);
-        let first = row("one", "a");
-        asks.add(first.clone()).unwrap();
+        let first = asks.add(row("one", "a")).unwrap();
         asks.add(row("one", "b")).unwrap();
         let full = asks.add(row("one", "c")).unwrap_err();
         assert_eq!(full.key(), "asks.per_session");
         asks.add(row("two", "d")).unwrap();
-        asks.take(&first.id).unwrap();
+        asks.remove(&first.id).unwrap();
         asks.add(row("one", "e")).unwrap();
     }
 
@@ -458,27 +385,27 @@ mod tests {
     fn what_is_taken_and_forgotten_is_counted_no_more() {
         let asks = bounded(|_| ());
         let (one, two) = (row("one", "a"), row("one", "b"));
-        for row in [&one, &two, &one] {
-            asks.add(row.clone()).unwrap();
-        }
+        let [one, two, _] = [&one, &two, &one].map(|row| asks.add(row.clone()).unwrap());
         assert_eq!(asks.open().all.count, 2);
-        asks.take(&one.id).unwrap();
-        assert!(asks.take(&one.id).is_none());
+        asks.remove(&one.id).unwrap();
+        assert!(asks.remove(&one.id).is_none());
         assert_eq!(asks.forget(two.n), [two]);
         let open = asks.open();
-        assert_eq!((open.all, open.sessions.len()), (Amount::default(), 0));
+        assert_eq!((open.all, open.sessions.len(), open.short.len()), (Amount::default(), 0, 0));
     }
 
     #[test]
     fn pages_are_bounded_in_number_and_bytes_and_none_is_empty() {
         let asks = bounded(|_| ());
         let rows = ["a", "b", "c", "d"].map(|text| row("one", &text.repeat(1000)));
-        rows.iter().for_each(|row| asks.add(row.clone()).unwrap());
+        let rows = rows.map(|row| asks.add(row).unwrap());
         let scopes = [rows[0].scope.clone()];
         let walk = |most, bytes| {
             let (mut after, mut sizes, mut seen) = (None, Vec::new(), Vec::new());
             loop {
-                let page = asks.page(|scope| scopes.contains(scope), after.as_deref(), most, bytes);
+                let is_listed = |scope: &Scope| scopes.contains(scope);
+                let states = [AskState::Open];
+                let page = asks.page(is_listed, &states, after.as_deref(), (most, bytes));
                 assert_eq!(page.total, 4);
                 sizes.push(page.rows.len());
                 seen.extend(page.rows);
@@ -492,5 +419,40 @@ mod tests {
         assert_eq!(walk(3, usize::MAX), [3, 1]);
         assert_eq!(walk(4, usize::MAX), [4]);
         assert_eq!(walk(4, 1), [1, 1, 1, 1]);
+    }
+    #[test]
+    fn an_open_ask_has_a_short_id_of_its_own_that_finds_it_until_its_end() {
+        let asks = bounded(|_| ());
+        let [one, two] = ["a", "b"].map(|text| asks.add(row("one", text)).unwrap());
+        assert_ne!(one.short, two.short);
+        assert_eq!(asks.get(&one.short), Some(one.clone()));
+        assert_eq!(asks.find(one.n, Some(&two.short)), Some(two));
+        asks.remove(&one.id).unwrap();
+        assert_eq!(asks.get(&one.short), None);
+    }
+
+    #[tokio::test]
+    async fn an_ask_that_is_being_answered_is_nobody_elses_and_is_open_again_where_that_fails() {
+        let asks = bounded(|_| ());
+        let row = asks.add(row("one", "a")).unwrap();
+        let answering = asks.begin_answer(&row.id).unwrap();
+        assert!(asks.begin_answer(&row.id).is_none() && asks.get(&row.id).is_none());
+        let waiting = asks.await_answer(&row.id);
+        let mut waiting = std::pin::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(answering);
+        waiting.await;
+        asks.begin_answer(&row.id).unwrap().settle();
+        assert!(asks.get(&row.id).is_none());
+    }
+
+    #[test]
+    fn an_ask_that_is_void_while_its_answer_fails_to_be_stored_is_not_open_again() {
+        let asks = bounded(|_| ());
+        let row = asks.add(row("one", "a")).unwrap();
+        let answering = asks.begin_answer(&row.id).unwrap();
+        assert!(asks.remove(&row.id).is_none());
+        drop(answering);
+        assert!(asks.get(&row.id).is_none());
     }
 }

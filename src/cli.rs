@@ -10,7 +10,7 @@ mod serve;
 use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
-use crate::client::{card, exit, operate, send, sessions, tasks, token, usage, watch};
+use crate::client::{card, exit, grants, operate, send, sessions, tasks, token, usage, watch};
 use crate::config::guess::nearest;
 use crate::config::{Environment, Flags};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -64,6 +64,20 @@ enum Command {
     Answer {
         #[command(flatten)]
         args: tasks::AnswerArgs,
+        #[command(flatten)]
+        agent: AgentArgs,
+    },
+    /// Leave what an agent asks for later: its process ends, and the answer resumes the conversation
+    Defer {
+        #[command(flatten)]
+        args: grants::DeferArgs,
+        #[command(flatten)]
+        agent: AgentArgs,
+    },
+    /// List and revoke what agents may do without asking again
+    Grants {
+        #[command(subcommand)]
+        command: grants::GrantsCommand,
         #[command(flatten)]
         agent: AgentArgs,
     },
@@ -142,8 +156,8 @@ enum Command {
 
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 3] = [
-    ("Talk to agents", &["send", "approve", "deny", "answer"]),
-    ("See what they do", &["watch", "tasks", "sessions", "usage", "card"]),
+    ("Talk to agents", &["send", "approve", "deny", "answer", "defer"]),
+    ("See what they do", &["watch", "tasks", "sessions", "grants", "usage", "card"]),
     (
         "Run a server",
         &[
@@ -258,6 +272,14 @@ pub fn run() -> ExitCode {
         Some(Command::Answer { args, agent }) => {
             answer(tasks::AnswerCommand::Answer(args), &agent, &environment, &cwd, screen)
         }
+        Some(Command::Defer { args, agent }) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            explained(&server, grants::defer(args, &server)).await
+        }),
+        Some(Command::Grants { command, agent }) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            explained(&server, grants::run(command, &server, screen)).await
+        }),
         Some(Command::Watch(agent)) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             explained(&server, watch::run(&server, screen)).await

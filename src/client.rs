@@ -4,6 +4,7 @@ pub(crate) mod card;
 mod complete;
 pub(crate) mod failure;
 mod follow;
+pub(crate) mod grants;
 mod list;
 pub(crate) mod local;
 mod markdown;

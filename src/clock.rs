@@ -9,6 +9,7 @@
 use pilothouse_a2a::time::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 static START: LazyLock<(Timestamp, i64)> = LazyLock::new(|| (Timestamp::now(), since_boot()));
 
@@ -17,6 +18,12 @@ pub fn now() -> Timestamp {
     let (wall, start) = *START;
     let passed = since_boot().saturating_sub(start);
     Timestamp::from_millisecond(wall.as_millisecond().saturating_add(passed))
+}
+
+/// So long after a point in time.
+pub fn after(at: Timestamp, length: Duration) -> Timestamp {
+    let length = i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2);
+    Timestamp::from_millisecond(at.as_millisecond().saturating_add(length))
 }
 
 /// Milliseconds since the machine was started, suspended or not.

@@ -17,6 +17,7 @@ pub(crate) mod guess;
 mod isolation;
 mod layers;
 mod node;
+mod notifications;
 mod origin;
 mod own;
 mod paths;
@@ -42,7 +43,10 @@ pub use error::Error;
 pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
-pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
+pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
+pub use notifications::{
+    NotificationTarget, Notifications, NotifyOn, PLACES, TargetKind, fill_template,
+};
 pub use origin::Origin;
 pub use own::Record;
 pub use reload::ConfigSource;
@@ -87,6 +91,8 @@ section! {
         pub streams: Streams,
         /// Push notifications.
         pub push: Push,
+        /// What the operator is told of.
+        pub notifications: Notifications,
         /// Questions that people answer.
         pub asks: Asks,
         /// Agent processes.
@@ -806,6 +812,24 @@ section! {
         pub timeout: Age = seconds(DAY),
         /// What happens then.
         pub then: AskTimeout = AskTimeout::Deny,
+        /// How long a claim of an ask holds, at most and where nothing is said.
+        pub claim: Age = seconds(300),
+        /// How long an ask may be deferred, at most and where nothing is said.
+        pub defer: Age = seconds(7 * DAY),
+        /// Standing permissions of one caller with one agent.
+        pub grants: usize = 64,
+        /// How often one may be used, at most and where nothing is said.
+        pub grant_uses: u64 = 10_000,
+        /// How long one holds, at most and where nothing is said.
+        pub grant_ttl: Age = seconds(30 * DAY),
+        /// How often what an ask proposes may be used.
+        pub pattern_uses: u64 = 20,
+        /// How long what an ask proposes holds.
+        pub pattern_ttl: Age = seconds(3600),
+        /// How many asks are kept after their end.
+        pub kept: u64 = 10_000,
+        /// What they may take in the store.
+        pub kept_bytes: Bytes = Bytes::new(64 * MIB),
         /// Which words answer a permission.
         pub words: AskWords = AskWords::Exact,
         /// Whether a message without `taskId` answers the only task of its context that waits for its caller.

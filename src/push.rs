@@ -13,7 +13,10 @@
 //! learns of it, and again at every attempt.
 
 mod delivery;
+mod notify;
 mod post;
+
+pub use notify::Links;
 
 use crate::config::{self, Config};
 use crate::queue::{FairQueue, Place};

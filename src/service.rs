@@ -4,6 +4,7 @@ mod answer;
 mod beside;
 mod erase;
 mod follow;
+mod grants;
 mod list;
 mod message;
 mod recover;
@@ -24,7 +25,7 @@ use crate::limited::{AccountLimit, LimitedAccounts};
 use crate::push::Push;
 use crate::queue::FairQueue;
 use crate::session::{SessionDeps, Sessions};
-use crate::store::{self, Scope, Store};
+use crate::store::{self, AnswerSource, Scope, Store};
 use crate::task::{Extent, Snapshot, TaskLog, Tasks};
 use crate::telemetry::Telemetry;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -66,6 +67,8 @@ pub struct Client {
     pub caller: Caller,
     /// Which agent.
     pub agent: Arc<Agent>,
+    /// From where.
+    pub source: AnswerSource,
 }
 
 impl Client {

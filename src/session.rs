@@ -58,7 +58,7 @@ pub use registry::{Admission, NotAdmitted, Sessions};
 pub use waiting::WaitingTurn;
 
 use crate::agent::Agents;
-use crate::asks::{Asks, Decision, Pass};
+use crate::asks::{Asks, Decision, RememberedDecision};
 use crate::budget::Budgets;
 use crate::config::Config;
 use crate::limited::LimitedAccounts;
@@ -127,7 +127,7 @@ pub struct Turn {
 #[derive(Default)]
 pub struct Origin {
     /// What was decided about an ask of the task while its process was gone.
-    pub pass: Option<Pass>,
+    pub remembered: Option<RememberedDecision>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
     /// The prompt's place among those in memory, until the end of the turn.
@@ -162,6 +162,8 @@ pub(crate) enum Order {
     Cancel(TaskId, oneshot::Sender<bool>),
     /// An ask of yours is answered; told what came of that.
     Answer(TaskId, Box<Answer>),
+    /// Do not wait any longer for the answers to what this task asks; they begin its next turn.
+    Park(TaskId),
     /// Interrupt this task's turn; the next one of it goes on from there.
     Steer(TaskId),
     /// Lend the conversation to a person at a terminal, when no turn runs.
@@ -205,6 +207,8 @@ enum Interruption {
     Cancel,
     /// An ask of it is answered.
     Answer(Box<Answer>),
+    /// Whoever is asked wants to be asked later.
+    Park,
     /// The caller has something to say at once.
     Steer,
     /// The server stops.

@@ -11,15 +11,19 @@
 //! Reads run on connections of their own and never wait for the writer. Every read that answers a
 //! caller takes a [`Scope`]; what is outside of it does not exist.
 
+mod ask;
 mod backend;
 mod erasure;
 mod error;
+mod grant;
 #[cfg(test)]
 mod laws;
+mod link;
 mod report;
 mod session_page;
 mod sqlite;
 mod token;
+mod usage;
 
 use crate::config::Config;
 use bytes::Bytes;
@@ -31,13 +35,17 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use ask::{AnswerSource, AskAct, AskPage, AskRow, AskState};
 pub use backend::Store;
 pub use erasure::{ErasedTask, Erasure};
 pub use error::{Conflict, Error, FaultKind};
+pub use grant::{GrantRow, GrantWrite};
+pub use link::LinkRow;
 pub use report::{Usage, UsageOf, UsageReport};
 pub use session_page::{SessionPage, SessionPlace};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
 pub use token::TokenRow;
+pub use usage::{Account, Used};
 
 /// What a caller may see: the tasks and sessions that are its own, of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -190,69 +198,6 @@ impl std::fmt::Debug for PushRow {
     }
 }
 
-/// An ask that a person has to answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AskRow {
-    /// Its id.
-    pub id: Arc<str>,
-    /// The number of its task.
-    pub n: i64,
-    /// Its task.
-    pub task: TaskId,
-    /// Whose it is.
-    pub scope: Scope,
-    /// Its context.
-    pub context_id: ContextId,
-    /// What is asked: `kind`, `tool`, `input`, `text`, `options`.
-    pub ask: serde_json::Value,
-    /// Whether it ended its turn, so that the next message is the answer as it is.
-    pub ends_turn: bool,
-    /// Since when.
-    pub created: Timestamp,
-    /// Until when.
-    pub deadline: Timestamp,
-}
-
-/// What was used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Used {
-    /// Cost in millionths of a US dollar.
-    pub cost: u64,
-    /// Tokens of all kinds.
-    pub tokens: u64,
-}
-
-impl Used {
-    /// The sum, or the largest number.
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            cost: self.cost.saturating_add(other.cost),
-            tokens: self.tokens.saturating_add(other.tokens),
-        }
-    }
-
-    /// The difference, or nothing.
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            cost: self.cost.saturating_sub(other.cost),
-            tokens: self.tokens.saturating_sub(other.tokens),
-        }
-    }
-}
-
-/// Whose usage is summed up.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Account {
-    /// A task's, by its number; it goes with its task.
-    Task(i64),
-    /// A session's, by its id; it goes with its session.
-    Session(Arc<str>),
-    /// A caller's on a day (since 1970-01-01 UTC).
-    Caller(Arc<str>, i64),
-    /// Everybody's on a day (since 1970-01-01 UTC).
-    Day(i64),
-}
-
 /// One change; a batch of them is applied whole or not at all.
 #[derive(Debug)]
 pub enum Write {
@@ -344,15 +289,40 @@ pub enum Write {
     },
     /// A new ask.
     Ask(Arc<AskRow>),
-    /// An ask that is answered. Refused where it is not open ([`Conflict::Taken`]).
+    /// An ask that a person has claimed or deferred. Refused where it cannot be answered ([`Conflict::Taken`]).
+    AskMarked(Arc<AskRow>),
+    /// An ask that has an answer, or whose time is over. Refused where it cannot be answered ([`Conflict::Taken`]).
     AskTaken {
         /// Its id.
         id: Arc<str>,
+        /// How it stands now.
+        state: AskState,
+        /// Who answered what.
+        act: Arc<AskAct>,
     },
-    /// An ask that is withdrawn or void, if it is still there.
+    /// An ask that is withdrawn or void, or that a grant answers, if it can still be answered.
     AskGone {
         /// Its id.
         id: Arc<str>,
+        /// How it stands now.
+        state: AskState,
+        /// Who has answered it, if anybody has.
+        act: Option<Arc<AskAct>>,
+    },
+    /// What was decided about an ask whose process is gone is used, by the process that asked again. Refused where it was
+    /// used before ([`Conflict::Spent`]).
+    AskSpent {
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// A change of a standing permission.
+    Grant(GrantWrite),
+    /// Ended asks beyond a number, and beyond so many bytes, are removed; the newest are kept.
+    AsksSwept {
+        /// How many are kept.
+        count: u64,
+        /// How many bytes of them are kept.
+        bytes: u64,
     },
     /// A send's `Idempotency-Key`. Refused where it is in use ([`Conflict::Exists`]).
     Key {
@@ -398,6 +368,15 @@ pub enum Write {
         agent: Arc<str>,
         /// As JSON.
         text: String,
+    },
+    /// A new link.
+    Link(Box<LinkRow>),
+    /// A link is used. Refused where it is not there, was used, or its time is over ([`Conflict::Gone`]).
+    LinkUsed {
+        /// SHA-256 of its secret.
+        hash: [u8; 32],
+        /// When.
+        at: Timestamp,
     },
     /// What is kept of a caller beside its tasks and sessions is removed.
     CallerGone {

@@ -11,7 +11,7 @@
 use crate::agent::{Agents, find_unused_setups};
 use crate::config::{Config, Retention};
 use crate::session::Sessions;
-use crate::store::{self, Limits, Store};
+use crate::store::{self, Durability, Limits, Store, Write};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_sandbox::disk::off_worker;
 use pilothouse_sandbox::workspace::{Workspaces, remove_left_over};
@@ -103,6 +103,9 @@ impl Sweep {
         let mut failures = Failures { known, new: HashMap::new() };
         let tasks = self.store.old_tasks(limits(&self.config.store.retention, now)).await?;
         self.store.remove_tasks(&tasks).await?;
+        let asks = &self.config.asks;
+        let ended = Write::AsksSwept { count: asks.kept, bytes: asks.kept_bytes.get() };
+        self.store.commit(vec![ended], Durability::Written).await?;
         swept.tasks = tasks.len();
         let limits = limits(&self.config.sessions.retention, now);
         for (id, workspaces) in self.ended_sessions(limits).await? {

@@ -4,11 +4,13 @@ pub mod audit;
 pub mod console;
 mod happening;
 pub mod metrics;
+mod notice;
 mod raw;
 
 pub use audit::{Audit, Entry, Unsent};
 pub use console::{Console, TurnEnd};
 pub use metrics::Metrics;
+pub use notice::Notice;
 pub use raw::Raw;
 
 use crate::access::Caller;
@@ -25,6 +27,7 @@ use pilothouse_egress::Refusal;
 use serde_json::Value;
 use std::io;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 /// Everything that watches; clones share it.
@@ -38,18 +41,20 @@ struct SharedTelemetry {
     metrics: Option<Metrics>,
     /// Entries of the audit log that wait for their place in its queue.
     unsent: TaskTracker,
+    /// What the operator may be told of; none where nobody is.
+    notices: Option<mpsc::Sender<Notice>>,
 }
 
 impl Telemetry {
     /// Opens what the configuration asks for.
-    pub fn new(config: &Config) -> io::Result<Self> {
+    pub fn new(config: &Config, notices: Option<mpsc::Sender<Notice>>) -> io::Result<Self> {
         let console =
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
         let audit = Audit::open(config)?;
         let metrics = (config.metrics != Exposure::Off).then(Metrics::new);
         let unsent = TaskTracker::new();
-        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit, metrics, unsent })))
+        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit, metrics, unsent, notices })))
     }
 
     /// The log of raw agent lines.
@@ -108,6 +113,7 @@ impl Telemetry {
             metrics.ask(log, "asked");
         }
         self.note(&Happening::asked(log, row));
+        self.tell(|| Some(Notice::asked(log, row)));
     }
 
     /// A message of a caller is stored.
@@ -130,6 +136,18 @@ impl Telemetry {
         self.note(&Happening::decided(log, kind, is_allowed));
     }
 
+    /// Tells the operator of something, where anybody is to be told.
+    fn tell(&self, notice: impl FnOnce() -> Option<Notice>) {
+        if let Some(notices) = &self.0.notices
+            && let Some(notice) = notice()
+            && notices.try_send(notice).is_err()
+        {
+            tracing::warn!(
+                "a notification was left out: too many are on their way (`notifications.pending`)"
+            );
+        }
+    }
+
     /// Notes what happened. Nobody waits for a full queue here, so the entry itself does.
     fn note(&self, happening: &Happening) {
         if let Err(unsent) = self.0.audit.note(happening) {
@@ -144,6 +162,7 @@ impl Telemetry {
             metrics.turn_ends(log, &end);
         }
         self.note(&Happening::ended(log, &end));
+        self.tell(|| Notice::ended(log, &end));
         self.0.console.end_turn(&log.id, end);
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, duration_ms, state = log.state().name(), "a turn of task {} ended", log.id);
     }

@@ -42,7 +42,7 @@ impl Caller {
 
     /// Whether this caller is shown what lies in a scope.
     pub fn sees(&self, scope: &Scope) -> bool {
-        self.name == scope.caller || self.is_admin() && self.grant.serves(&scope.agent)
+        self.grant.serves(&scope.agent) && (self.name == scope.caller || self.is_admin())
     }
 
     /// Whether a request of this caller lists what lies in a scope.

@@ -44,6 +44,11 @@ impl Grant {
         }
     }
 
+    /// The grant of a link that answers an ask of this agent.
+    pub(super) fn of_link(agent: &str) -> Self {
+        Self { agents: vec![agent.to_owned()], ..Self::of("link", &[TokenScope::Answer]) }
+    }
+
     /// The grant of a token in the store.
     pub(super) fn of_row(row: &TokenRow) -> Self {
         let (agents, expires) = (row.agents.clone(), row.expires);

@@ -59,6 +59,13 @@ fn random_hex<const BYTES: usize>() -> io::Result<String> {
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// A new secret of a link, and its hash.
+pub fn new_link() -> io::Result<(String, [u8; 32])> {
+    let secret = random_hex::<24>()?;
+    let hash = digest(&secret);
+    Ok((secret, hash))
+}
+
 /// A new token of the store: its id of so many digits, itself, and its hash.
 pub fn new_secret(digits: usize) -> io::Result<(String, String, [u8; 32])> {
     let mut id = random_hex::<16>()?;

@@ -9,7 +9,7 @@
 //! turn.
 
 use super::{Agent, Agents, CREDENTIALS, Error, Reach};
-use crate::config::{Config, Loaded, Sources};
+use crate::config::{Config, ConfigSource, Loaded};
 use parking_lot::{Mutex, RwLock};
 use pilothouse_egress::KeyWatch;
 use pilothouse_sandbox::isolation::{BackendKind, Changeable};
@@ -35,7 +35,7 @@ pub struct AgentEnvironment {
 /// The file that is looked at, and how it is read.
 pub(super) struct CredentialFile {
     path: PathBuf,
-    sources: Sources,
+    source: ConfigSource,
     config: Config,
     seen: Mutex<Option<FileIdentity>>,
 }
@@ -119,7 +119,7 @@ impl CredentialFile {
             // It may have changed since it was read, so the first look reads it.
             seen: Mutex::default(),
             path,
-            sources: loaded.sources.clone(),
+            source: loaded.source.clone(),
             config: loaded.config.clone(),
         })
     }
@@ -131,7 +131,7 @@ impl CredentialFile {
         if *seen == now {
             return None;
         }
-        let read = self.sources.read_again();
+        let read = self.source.read();
         if identity_of(&self.path) != now {
             // It is being written: the next look reads it.
             return None;
@@ -153,12 +153,17 @@ impl CredentialFile {
 }
 
 impl Agents {
-    /// Gives agents what this environment holds for them. Where that cannot be used for one, what it had before stays.
-    pub fn reload(&self, config: &Config, environment: &BTreeMap<String, String>) {
+    /// Gives agents what this environment holds for them, and says for which that is something else than before. Where
+    /// it cannot be used for one, what that had before stays.
+    pub fn reload(&self, config: &Config, environment: &BTreeMap<String, String>) -> Vec<Arc<str>> {
+        let mut changed = Vec::new();
         for agent in self.iter() {
             let key = &agent.key;
             match agent.reload(config, environment) {
-                Ok(true) => tracing::info!(agent = %key, "`{key}` has other credentials now"),
+                Ok(true) => {
+                    tracing::info!(agent = %key, "`{key}` has other credentials now");
+                    changed.push(key.clone());
+                }
                 Ok(false) => {}
                 Err(error) => tracing::warn!(
                     agent = %key, %error,
@@ -166,6 +171,7 @@ impl Agents {
                 ),
             }
         }
+        changed
     }
 
     /// Looks whether the file with credentials has changed, and takes what it says then.

@@ -103,19 +103,20 @@ impl Reach {
                 })
                 .collect()
         };
-        let allow_key = format!("agents.{key}.egress.allow");
-        let setup_key = format!("agents.{key}.egress.setup");
+        let [allow_key, ask_key, setup_key] =
+            ["allow", "ask", "setup"].map(|name| format!("agents.{key}.egress.{name}"));
         let policy = Policy {
             allow: rules([&config.egress.allow, &own], &allow_key)?,
             routes: models.into_iter().chain(git()?).collect(),
             tool,
+            ask: rules([&config.egress.ask, &agent.egress.ask], &ask_key)?,
             key: allow_key,
         };
         let setup = Policy {
             allow: rules([&config.egress.setup, &agent.egress.setup], &setup_key)?,
             routes: git()?,
-            tool: Tool::Variables,
             key: setup_key,
+            ..Policy::default()
         };
         Ok(Self {
             env: kept.into_iter().collect(),

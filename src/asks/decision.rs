@@ -1,13 +1,15 @@
 //! What a person answers to an ask, by a data part or in plain words.
 
+use super::grant::GrantOffer;
 use super::kagent;
+use crate::clock;
 use crate::config::AskWords;
-use crate::store::AskRow;
+use crate::store::{AnswerSource, AskAct, AskRow};
 use pilothouse_a2a::Json;
 use pilothouse_a2a::error::Error;
 use pilothouse_a2a::message::{Message, PartContent};
 use pilothouse_agents::{Answer, form};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Values that an answer may consist of: what people and forms say has few, and each costs some hundred
@@ -21,8 +23,8 @@ pub enum Decision {
     Allow {
         /// With this input instead of its own.
         input: Option<Value>,
-        /// And again in this session without being asked.
-        session: bool,
+        /// And further calls without being asked.
+        grant: Option<Box<GrantOffer>>,
     },
     /// It may not.
     Deny {
@@ -38,7 +40,7 @@ pub enum Decision {
 pub struct Answered {
     /// The id of the ask.
     pub ask: Arc<str>,
-    /// `allow`, `allow_session`, `deny`, or `answer` for words.
+    /// `allow`, `allow_session`, `allow_pattern`, `deny`, or `answer` for words.
     pub decision: &'static str,
 }
 
@@ -47,12 +49,20 @@ impl Answered {
     pub fn new(row: &AskRow, decision: &Decision) -> Self {
         let decision = match decision {
             Decision::Allow { input: Some(input), .. } if chooses_refusal(row, input) => "deny",
-            Decision::Allow { session: true, .. } => "allow_session",
+            Decision::Allow { grant: Some(grant), .. } => grant.decision(),
             Decision::Allow { .. } => "allow",
             Decision::Deny { .. } => "deny",
             Decision::Words(_) => "answer",
         };
         Self { ask: row.id.clone(), decision }
+    }
+
+    /// An ask with the answer that is stored; none where a person has not answered it.
+    pub fn of(row: &AskRow) -> Option<Self> {
+        let stored = row.act.as_deref()?.what.get("decision")?.as_str()?;
+        let known = ["allow", "allow_session", "allow_pattern", "allow_always", "deny", "answer"];
+        let decision = known.into_iter().find(|decision| *decision == stored)?;
+        Some(Self { ask: row.id.clone(), decision })
     }
 }
 
@@ -66,6 +76,34 @@ fn chooses_refusal(row: &AskRow, input: &Value) -> bool {
 }
 
 impl Decision {
+    /// What the store and the API say of it.
+    pub fn render(&self, row: &AskRow) -> Map<String, Value> {
+        let word = Value::from(Answered::new(row, self).decision);
+        let mut what = Map::from_iter([("decision".to_owned(), word)]);
+        if let Self::Allow { grant: Some(grant), .. } = self {
+            what.insert("pattern".to_owned(), grant.render());
+        }
+        let (name, value) = match self {
+            Self::Allow { input: Some(input), .. } => ("input", input.clone()),
+            Self::Allow { input: None, .. } => return what,
+            Self::Deny { reason } => ("reason", reason.as_str().into()),
+            Self::Words(words) => ("answer", words.clone()),
+        };
+        what.insert(name.to_owned(), value);
+        what
+    }
+
+    /// The decision of this caller.
+    pub fn act(&self, row: &AskRow, by: &Arc<str>, source: &AnswerSource) -> AskAct {
+        let what = self.render(row);
+        AskAct { by: by.clone(), source: source.clone(), at: clock::now(), what }
+    }
+
+    /// Whether this is what an ask was answered by this caller.
+    pub fn is_stored(&self, row: &AskRow, by: &str) -> bool {
+        row.act.as_deref().is_some_and(|act| *act.by == *by && act.what == self.render(row))
+    }
+
     /// The answer as a driver takes it.
     pub fn answer(&self) -> Answer {
         match self {
@@ -77,6 +115,17 @@ impl Decision {
 
     /// What an agent is told that asked before its process was ended, so that it goes on from there.
     pub fn told(&self, ask: &Value) -> String {
+        if let Some(host) = ask.get("host").and_then(Value::as_str) {
+            let port = ask.get("port").map(ToString::to_string).unwrap_or_default();
+            let decided = match self {
+                Self::Allow { .. } => "It is allowed now: try that again and go on.".to_owned(),
+                Self::Deny { reason } => format!("It is denied: {reason} Go on without it."),
+                Self::Words(words) => words.to_string(),
+            };
+            return format!(
+                "You had tried to reach {host}:{port}, and were interrupted. {decided}"
+            );
+        }
         let tool = ask.get("tool").and_then(Value::as_str).unwrap_or("a tool");
         let input = ask.get("input").map(ToString::to_string).unwrap_or_default();
         match self {
@@ -189,7 +238,7 @@ fn advice(is_question: bool) -> &'static str {
     if is_question {
         "answer by a data part {\"answers\": {question: words}} or {\"answer\": words}, or in plain words"
     } else {
-        "answer by a data part {\"decision\": \"allow\" | \"allow_session\" | \"deny\", \"reason\"?, \"input\"?}, or in \
+        "answer by a data part {\"decision\": \"allow\" | \"allow_session\" | \"allow_pattern\" | \"deny\", \"reason\"?, \"input\"?}, or in \
          plain words: `allow`, `deny: why`"
     }
 }
@@ -215,13 +264,28 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
         };
     }
     match word("decision").or_else(|| word("optionId")) {
-        Some("allow") => Ok(Decision::Allow { input: changed(data)?, session: false }),
-        Some("allow_session") => Ok(Decision::Allow { input: changed(data)?, session: true }),
+        Some(word @ ("allow" | "allow_session" | "allow_pattern" | "allow_always")) => {
+            let pattern = data.get("pattern").filter(|pattern| **pattern != Value::Bool(false));
+            let grant = match (word, pattern) {
+                ("allow_session", _) => GrantOffer::of_session(ask),
+                ("allow_always", _) => Some(GrantOffer::of_agent(ask).ok_or_else(|| {
+                    Error::invalid("decision", "only a host is allowed for every session")
+                })?),
+                (_, Some(pattern)) => Some(GrantOffer::read(ask, pattern)?),
+                ("allow_pattern", None) => Some(GrantOffer::proposed(ask)?),
+                (_, None) => None,
+            };
+            Ok(Decision::Allow { input: changed(data)?, grant: grant.map(Box::new) })
+        }
         Some("deny") => Ok(denied()),
+        Some(action @ ("claim" | "defer")) => Err(Error::invalid(
+            "decision",
+            format!("`{action}` is no answer; it is done at `POST /api/v1/asks/{{id}}`"),
+        )),
         // An option of the agent's own.
         Some(option) if own_ids(ask).any(|own| own == option) => Ok(Decision::Allow {
             input: Some(serde_json::json!({"optionId": option})),
-            session: false,
+            grant: None,
         }),
         Some(_) => Err(Error::invalid("decision", known_options(ask))),
         None => Err(wrong("decision")),
@@ -286,8 +350,10 @@ fn by_words(ask: &AskRow, text: &str, is_question: bool, words: AskWords) -> Dec
         AskWords::Common => read_common(first),
     };
     match first.as_str() {
-        "allow" | "yes" if !has_reason => Decision::Allow { input: None, session: false },
-        "allow_session" if !has_reason => Decision::Allow { input: None, session: true },
+        "allow" | "yes" if !has_reason => Decision::Allow { input: None, grant: None },
+        "allow_session" if !has_reason => {
+            Decision::Allow { input: None, grant: GrantOffer::of_session(ask).map(Box::new) }
+        }
         "no" if has_reason && words == AskWords::Exact => {
             Decision::Deny { reason: text.to_owned() }
         }

@@ -17,10 +17,34 @@ pub fn policy(agent: &config::Agent, caller: &str, kind: &AskKind) -> AskPolicy 
             AskPolicy::Ask | AskPolicy::Allow => AskPolicy::Ask,
         };
     };
-    let rule = agent.ask_rules.iter().find(|rule| {
+    find_rule(agent, caller, tool, input).map_or(agent.asks, |(_, rule)| rule.policy)
+}
+
+/// Why a person is asked, in words.
+pub fn explain(agent: &config::Agent, name: &str, caller: &str, kind: &AskKind) -> String {
+    let AskKind::Permission { tool, input, .. } = kind else {
+        return "a question of an agent is always asked".to_owned();
+    };
+    match find_rule(agent, caller, tool, input) {
+        Some((place, rule)) => {
+            let caller = rule.caller.iter().map(|name| format!(" for the caller {name}"));
+            let caller: String = caller.collect();
+            let tool = &rule.tool;
+            format!("`agents.{name}.ask_rules[{place}]` says to ask for `{tool}`{caller}")
+        }
+        None => format!("`agents.{name}.asks` says to ask, and no rule decides about this call"),
+    }
+}
+
+fn find_rule<'a>(
+    agent: &'a config::Agent,
+    caller: &str,
+    tool: &str,
+    input: &Value,
+) -> Option<(usize, &'a config::AskRule)> {
+    agent.ask_rules.iter().enumerate().find(|(_, rule)| {
         rule.caller.as_deref().is_none_or(|name| name == caller) && fits(&rule.tool, tool, input)
-    });
-    rule.map_or(agent.asks, |rule| rule.policy)
+    })
 }
 
 /// What an agent is told whose permission request nobody can judge.

@@ -29,9 +29,10 @@ fn lines(app: &App, hint: &str, is_terminal: bool) -> Vec<String> {
     facts.extend(app.reason.clone());
     facts.push(describe_place(app));
     let worth = app.isolation().describe_worth();
-    facts.push(match app.isolation().is_sandboxed() {
-        true => format!("{worth}; `pilothouse doctor` lists them"),
-        false => worth,
+    facts.push(match (app.isolation().is_sandboxed(), is_terminal) {
+        (true, true) => format!("{worth}; `pilothouse doctor` lists them"),
+        (true, false) => format!("{worth}: {}", app.isolation().list_guarantees()),
+        (false, _) => worth,
     });
     let token = describe_token(app, is_terminal);
     // Beside the facts, the token and the command.
@@ -115,7 +116,11 @@ pub(super) fn log(app: &App) {
     for note in &app.notes {
         tracing::info!("{note}");
     }
-    tracing::info!("{}: {}", app.isolation().describe_worth(), app.isolation().list_guarantees());
+    let worth = app.isolation().describe_worth();
+    match app.isolation().is_sandboxed() {
+        true => tracing::info!("{worth}: {}", app.isolation().list_guarantees()),
+        false => tracing::warn!("{worth}"),
+    }
     let url = format!("http://{}/", app.address);
     let agents = app.agents();
     for agent in agents.iter() {

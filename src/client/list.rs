@@ -47,7 +47,8 @@ pub(super) async fn read_list(
     let (mut entries, mut token) = (Vec::new(), String::new());
     loop {
         let size = (limit - entries.len()).min(PAGE);
-        let mut page = server.get(&format!("{path}?pageSize={size}{token}")).await?;
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let mut page = server.get(&format!("{path}{mark}pageSize={size}{token}")).await?;
         let more = match page.get_mut(name).map(Value::take) {
             Some(Value::Array(more)) => more,
             _ => Vec::new(),

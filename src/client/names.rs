@@ -261,13 +261,20 @@ async fn look_for_session(
 // === asks ===
 
 /// The open asks of all agents, or of the named one, oldest first.
+/// The members of an ask that name it, in the order in which they are looked through.
+const ASK_IDS: [&str; 4] = ["shortId", "askId", "taskId", "contextId"];
+
 async fn open_asks(server: &Server) -> Result<Vec<Candidate<Value>>, Failure> {
-    let list = read_list(server, ("/api/v1/asks", "asks"), MOST_ASKS).await;
+    read_asks(server, "/api/v1/asks").await
+}
+
+async fn read_asks(server: &Server, path: &str) -> Result<Vec<Candidate<Value>>, Failure> {
+    let list = read_list(server, (path, "asks"), MOST_ASKS).await;
     let asks = unless_missing(list)?.map(|list| list.entries).unwrap_or_default();
     Ok(asks
         .into_iter()
         .map(|ask| Candidate {
-            ids: ["askId", "taskId", "contextId"].map(|name| field(&ask, name)).to_vec(),
+            ids: ASK_IDS.map(|name| field(&ask, name)).to_vec(),
             about: format!("{} {}", field(&ask, "agent"), Ask::of_data(&ask).describe()),
             value: ask,
         })
@@ -290,18 +297,21 @@ pub(super) async fn find_ask(server: &Server, text: Option<&str>) -> Result<Foun
             Some(asks.pop().ok_or_else(nothing)?.value)
         }
         Some(text) => {
+            // Those for later are asked for by name alone.
+            asks.extend(read_asks(server, "/api/v1/asks?state=deferred").await?);
+            asks.dedup_by(|one, other| one.ids == other.ids);
             // The ids of an ask lead to it alone, the others to the first ask of the task.
             let of_task = |at: usize, asks: &mut Vec<Candidate<Value>>| {
                 let mut tasks = Vec::new();
                 asks.retain(|ask| {
-                    let task = ask.ids[1].clone();
-                    let is_first = at == 0 || !tasks.contains(&task);
+                    let task = ask.ids[2].clone();
+                    let is_first = at < 2 || !tasks.contains(&task);
                     tasks.push(task);
                     is_first
                 });
             };
             let mut found = None;
-            for at in 0..3 {
+            for at in 0..ASK_IDS.len() {
                 of_task(at, &mut asks);
                 let of_kind = asks.iter().map(|ask| Candidate {
                     ids: vec![ask.ids[at].clone()],

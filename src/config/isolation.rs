@@ -1,7 +1,7 @@
 //! What isolation promises, which of it is required, and what agents may reach through the sandbox.
 
-use super::Bytes;
-use super::defaults::{GIB, MIB, section};
+use super::defaults::{GIB, MIB, seconds, section};
+use super::{Age, Bytes};
 use pilothouse_sandbox::isolation::{BackendKind, EngineKind, Guarantee};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,12 @@ section! {
         pub setup: Vec<String>,
         /// Inner networks that names and addresses may lead to all the same.
         pub inner: Vec<String>,
+        /// Hosts about which a person is asked where no list permits them.
+        pub ask: Vec<String>,
+        /// Connections of one agent process that wait for such an answer.
+        pub asking: usize = 16,
+        /// How long one waits.
+        pub ask_wait: Age = seconds(900),
         /// Open connections of one agent process.
         pub connections: usize = 256,
         /// Requests of one agent process that always have a place.
@@ -138,6 +144,8 @@ impl fmt::Debug for GitCredential {
 pub struct AgentEgress {
     /// Hosts that it may reach; what its driver or preset needs when unset.
     pub allow: Option<Vec<String>>,
+    /// Hosts about which a person is asked.
+    pub ask: Vec<String>,
     /// Hosts that its session script may reach.
     pub setup: Vec<String>,
 }

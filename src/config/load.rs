@@ -8,7 +8,7 @@ use super::origin::Origin;
 use super::own::{CONFIG, ENV_FILE, FORERUNNER_CONFIG, Record};
 use super::paths::{make_absolute, utf8};
 use super::trust::{self, Found};
-use super::{Config, aliases, derive, dotenv};
+use super::{Config, ConfigSource, aliases, derive, dotenv};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::OpenOptions;
@@ -51,27 +51,8 @@ pub struct Loaded {
     /// What is remembered of files that agents could make; none where only a file of the working folder says where
     /// the state folder is.
     pub record: Option<Record>,
-    /// What it was read from.
-    pub sources: Sources,
-}
-
-/// What a configuration is read from, so that it can be read again.
-#[derive(Clone)]
-pub struct Sources {
-    flags: Flags,
-    environment: Environment,
-    cwd: PathBuf,
-}
-
-impl Sources {
-    fn new(flags: &Flags, environment: &Environment, cwd: &Path) -> Self {
-        Self { flags: flags.clone(), environment: environment.clone(), cwd: cwd.to_owned() }
-    }
-
-    /// Reads all layers as they are now, and refuses what files in the working folder say against the operator.
-    pub fn read_again(&self) -> Result<Loaded, Error> {
-        load_trusted(&self.flags, &self.environment, &self.cwd)
-    }
+    /// From where it was read.
+    pub source: ConfigSource,
 }
 
 /// The variables are named and not shown: their values may be secret.
@@ -197,7 +178,7 @@ fn read_layers(
             Folder::Read => named_state(flags, environment, cwd).map(|state| Record::new(&state)),
             Folder::Ignored => None,
         },
-        sources: Sources::new(flags, environment, cwd),
+        source: ConfigSource::new(flags, environment, cwd),
     })
 }
 

@@ -4,7 +4,7 @@ use super::tree::{leaves, to_json};
 use super::{Config, Environment, Error, Flags, Loaded, load_trusted};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the configuration was read from at the start, to be read there again.
 #[derive(Debug, Clone)]
@@ -18,6 +18,10 @@ pub struct ConfigSource {
 }
 
 impl ConfigSource {
+    pub(super) fn new(flags: &Flags, environment: &Environment, cwd: &Path) -> Self {
+        Self { flags: flags.clone(), environment: environment.clone(), cwd: cwd.to_owned() }
+    }
+
     /// Reads it, as a start would.
     pub fn read(&self) -> Result<Loaded, Error> {
         load_trusted(&self.flags, &self.environment, &self.cwd)

@@ -50,9 +50,11 @@ pub fn masked(key: &str, value: &Value) -> Value {
     }
 }
 
-/// Whether this is a caller's token, not one of the members that say what it allows.
+/// Whether this is a caller's token, not one of the members that say what it allows; or where notifications go, which
+/// may hold a secret.
 fn is_caller_token(key: &str, last: &str) -> bool {
-    key.starts_with("auth.tokens.") && !matches!(last, "scopes" | "agents" | "expires")
+    key.starts_with("notifications.targets.") && last == "url"
+        || key.starts_with("auth.tokens.") && !matches!(last, "scopes" | "agents" | "expires")
 }
 
 /// A line of a file as it may be shown: what stands behind a credential's name is masked.

@@ -31,7 +31,7 @@ const FEWEST_FILES: u64 = 64;
 const SHORTEST_TOKEN: usize = 8;
 
 /// Numbers that are nothing but a mistake when they are 0, and what would follow.
-const AT_LEAST_ONE: [(&str, &str); 32] = [
+const AT_LEAST_ONE: [(&str, &str); 34] = [
     ("processes.max", "no agent could ever run"),
     ("workspace.shared_turns", "no turn could ever begin"),
     ("limits.body", "every request would be refused"),
@@ -57,6 +57,8 @@ const AT_LEAST_ONE: [(&str, &str); 32] = [
     ("asks.per_session", "no agent could ask"),
     ("asks.bytes", "no agent could ask"),
     ("asks.total", "no agent could ask"),
+    ("asks.grant_uses", "nothing could be allowed for a session"),
+    ("asks.pattern_uses", "no ask could propose anything"),
     ("limits.http2_streams", "no HTTP/2 request could be made"),
     (
         "limits.disk_checks",
@@ -188,6 +190,7 @@ impl Config {
             );
         }
         self.check_tokens(found);
+        self.check_notifications(found);
         let is_caller =
             |name: &str| [OWNER, ANYBODY].contains(&name) || self.auth.tokens.contains_key(name);
         for name in self.auth.priorities.keys().filter(|name| !is_caller(name)) {

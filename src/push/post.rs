@@ -93,6 +93,23 @@ impl Target {
         Ok(Self { url: config.url.clone(), headers })
     }
 
+    /// Where a notification of the operator's goes: with these headers, and a bearer token where there is one.
+    pub(super) fn of_notification(
+        url: &str,
+        token: Option<&str>,
+        more: &[(&'static str, &str)],
+    ) -> Result<Self, (&'static str, String)> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in more {
+            headers.insert(HeaderName::from_static(name), secret("header", (*value).to_owned())?);
+        }
+        if let Some(token) = token {
+            headers.insert(AUTHORIZATION, secret("token", format!("Bearer {token}"))?);
+        }
+        Ok(Self { url: url.to_owned(), headers })
+    }
+
     /// The host alone, for the log.
     pub(super) fn host(&self) -> String {
         let url = Url::parse(&self.url).ok();

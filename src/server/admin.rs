@@ -3,6 +3,8 @@
 pub(super) mod asks;
 pub(super) mod attach;
 pub(super) mod erase;
+pub(super) mod grants;
+pub(super) mod links;
 pub(super) mod operate;
 mod page;
 pub(super) mod tokens;
@@ -164,14 +166,19 @@ pub(super) async fn carry_out<F>(
 where
     F: Future<Output = Answered> + Send + 'static,
 {
-    let (entry, admitted) =
-        AuditEntry::begin(doors, request.headers(), arrival(&request), under_way(&request)).await;
+    let (entry, admitted) = AuditEntry::begin(
+        doors,
+        request.headers(),
+        arrival(&request),
+        (under_way(&request), "API"),
+    )
+    .await;
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request).cloned()) {
         (Ok(caller), Some(agent)) => match check_scope(&caller, &request, action) {
             Ok(()) => {
                 request.extensions_mut().insert(entry.clone());
-                let client = Client { caller, agent };
+                let client = Client { caller, agent, source: entry.source() };
                 let performed = perform(doors, client, &entry, (request, most), work).await;
                 performed.unwrap_or_else(|error| Err(Box::new(failed(&error))))
             }
@@ -198,17 +205,23 @@ fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), D
     }
     match action {
         // Who answers has to see what is asked.
-        "ListAsks" => {
+        "ListAsks" | "GetAsk" => {
             let may_read = caller.require(TokenScope::Read);
             may_read.or_else(|denied| caller.require(TokenScope::Answer).map_err(|_| denied))
         }
-        "AnswerAsk" => caller.require(TokenScope::Answer),
+        "AnswerAsk" | "RevokeGrant" => caller.require(TokenScope::Answer),
         "ListTokens" | "CreateToken" | "RevokeToken" | "Reload" | "Drain" | "Erase" => {
             caller.require(TokenScope::Admin)
         }
         _ if request.method().is_safe() => caller.require(TokenScope::Read),
         _ => caller.require(TokenScope::Send),
     }
+}
+
+/// Refuses the agent that a request means, where the caller's token is not for it.
+fn check_agent(client: &Client) -> Result<(), Box<Response>> {
+    let checked = client.caller.require_agent(&client.agent.key);
+    checked.map_err(|denied| Box::new(failed(&denied.into())))
 }
 
 /// Why a response is a refusal, for the audit log.
@@ -270,6 +283,7 @@ pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) 
     let action = ("ListSessions", most);
     carry_out(&doors, request, action, async move |doors, client, request: Request<Bytes>| {
         let refused = |error: Error| Box::new(failed(&error));
+        check_agent(&client)?;
         let query = PageQuery::read(request.uri().query().unwrap_or_default());
         let PageQuery { size, token } = query.map_err(refused)?;
         let from = token.map(|token| SessionPlace::parse(token).ok_or_else(no_token));
@@ -300,6 +314,7 @@ pub(super) async fn session(
         request,
         ("GetSession", most),
         async move |doors, client, request: Request<Bytes>| {
+            check_agent(&client)?;
             let store = &doors.store;
             let mut found =
                 store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
@@ -409,12 +424,15 @@ fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u6
 
 /// A task of this caller: with the agent that the path names, else with any.
 async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<TaskLog>, Error> {
-    let mut found = doors.service.find(&client, id, true).await;
+    let mut found = Err(Error::task_not_found(id.as_str()));
+    if client.caller.grant.serves(&client.agent.key) {
+        found = doors.service.find(&client, id, true).await;
+    }
     for agent in doors.agents.iter().filter(|agent| client.caller.grant.serves(&agent.key)) {
         if found.is_ok() {
             break;
         }
-        let client = Client { caller: client.caller.clone(), agent: agent.clone() };
+        let client = Client { agent: agent.clone(), ..client.clone() };
         found = doors.service.find(&client, id, true).await;
     }
     found.map(|(log, _)| log)

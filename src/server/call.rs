@@ -281,10 +281,8 @@ impl Operating {
         let Decoded { call, client_task_id, blocking } = decoded;
         let doors = self.doors.clone();
         let context = self.context.clone();
-        let client = Client {
-            caller: context.caller.clone(),
-            agent: doors.meant(context.named(), call.tenant())?,
-        };
+        let agent = doors.meant(context.named(), call.tenant())?;
+        let client = Client { caller: context.caller.clone(), agent, source: self.entry.source() };
         check_extensions(&client.agent, context.headers())?;
         check_caller(&client, &call)?;
         check_streaming(&doors.config, method.operation)?;

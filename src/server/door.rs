@@ -12,8 +12,10 @@ use super::call::{Named, known_part};
 use super::listen::{Production, UnderWay};
 use crate::access::{Arrival, Caller};
 use crate::asks::Answered;
+use crate::store::AnswerSource;
 use crate::task::TaskLog;
 use crate::telemetry::Entry;
+use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 use futures_util::FutureExt;
@@ -89,6 +91,12 @@ fn detach(parts: &mut Parts) {
     }
 }
 
+/// What a client says that it is, as far as that is shown.
+fn client_of(headers: &HeaderMap) -> Option<Arc<str>> {
+    let name = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(Arc::from(known_part(name)))
+}
+
 /// The audit entry of one request, in the making; clones share it. It is written once: by
 /// [`AuditEntry::write`], or, where the caller is gone, when the last clone is dropped.
 #[derive(Clone)]
@@ -99,6 +107,9 @@ struct Inner {
     began: Instant,
     time: Timestamp,
     peer: IpAddr,
+    binding: &'static str,
+    /// What the client says that it is.
+    client: Option<Arc<str>>,
     known: Mutex<Known>,
     /// The request's place among those under way: it is free when the operation has ended and its entry is noted,
     /// or a caller who asks and leaves at once could have any number of them.
@@ -124,31 +135,55 @@ struct Known {
 }
 
 impl AuditEntry {
+    /// The entry of a request of which nobody is known yet.
+    pub(super) fn new(
+        doors: &Arc<Doors>,
+        headers: &HeaderMap,
+        arrival: &Arrival,
+        (place, binding): (Option<UnderWay>, &'static str),
+    ) -> Self {
+        Self(Arc::new(Inner {
+            doors: doors.clone(),
+            began: Instant::now(),
+            time: Timestamp::now(),
+            peer: arrival.forwarded.client,
+            binding,
+            client: client_of(headers),
+            known: Mutex::default(),
+            place,
+        }))
+    }
+
+    /// Notes who calls.
+    pub(super) fn set_caller(&self, caller: &Caller) {
+        let mut known = self.0.known.lock();
+        known.caller = Some(caller.name.clone());
+        known.token = Some(caller.grant.id.clone());
+    }
+
     /// Begins the entry of a request, with who calls as far as the guard lets it in.
     pub(super) async fn begin(
         doors: &Arc<Doors>,
         headers: &HeaderMap,
         arrival: Arrival,
-        place: Option<UnderWay>,
+        (place, binding): (Option<UnderWay>, &'static str),
     ) -> (Self, Result<Caller, Error>) {
-        let peer = arrival.forwarded.client;
-        let inner = Inner {
-            doors: doors.clone(),
-            began: Instant::now(),
-            time: Timestamp::now(),
-            peer,
-            known: Mutex::default(),
-            place,
-        };
-        let entry = Self(Arc::new(inner));
+        let entry = Self::new(doors, headers, &arrival, (place, binding));
         let admitted = doors.access.admit(headers, &arrival).await;
         let admitted = admitted.map_err(Error::from);
         if let Ok(caller) = &admitted {
-            let mut known = entry.0.known.lock();
-            known.caller = Some(caller.name.clone());
-            known.token = Some(caller.grant.id.clone());
+            entry.set_caller(caller);
         }
         (entry, admitted)
+    }
+
+    /// From where the request comes.
+    pub(super) fn source(&self) -> AnswerSource {
+        AnswerSource {
+            binding: Some(Arc::from(self.0.binding)),
+            address: Some(Arc::from(self.0.peer.to_string())),
+            client: self.0.client.clone(),
+        }
     }
 
     /// Notes what is asked for, in the words of its binding.

@@ -46,8 +46,13 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         return response;
     }
     let deadline = read_timeout(request.headers()).map(|timeout| Instant::now() + timeout);
-    let (entry, admitted) =
-        AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
+    let (entry, admitted) = AuditEntry::begin(
+        &doors,
+        request.headers(),
+        arrival(&request),
+        (under_way(&request), "GRPC"),
+    )
+    .await;
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
     let method = pb::method(parts.uri.path());

@@ -16,8 +16,13 @@ use std::sync::Arc;
 
 /// `POST /` and `POST /a2a`.
 pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let (entry, admitted) =
-        AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
+    let (entry, admitted) = AuditEntry::begin(
+        &doors,
+        request.headers(),
+        arrival(&request),
+        (under_way(&request), "JSONRPC"),
+    )
+    .await;
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
     let mut said = Said { id: Id::Null, dialect: Dialect::V1_0, alias: None };

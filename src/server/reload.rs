@@ -2,7 +2,7 @@
 
 use super::{Cards, Doors};
 use crate::access::Token;
-use crate::config::{self, Config, ConfigSource};
+use crate::config::{self, Config, ConfigSource, Loaded};
 use crate::signing;
 use std::io;
 use std::path::PathBuf;
@@ -79,7 +79,8 @@ impl Doors {
         let mut current = reloading.current.lock().await;
         let source = reloading.source.clone();
         let read = self.operations.spawn_blocking(move || source.read()).await;
-        let new = read.map_err(|_| ReloadError::Failed)??.config;
+        let Loaded { config: new, agent_environment, .. } =
+            read.map_err(|_| ReloadError::Failed)??;
         let merged = current.reloaded_with(&new);
         let cards = Cards::new(&merged)?;
         let token = match &reloading.token {
@@ -90,10 +91,12 @@ impl Doors {
             Err(made) => merged.auth.token.clone().unwrap_or_else(|| made.clone()),
         };
         // Nothing fails from here on.
-        let reloaded =
+        let mut reloaded =
             Reloaded { applied: current.changed_keys(&merged), waiting: merged.changed_keys(&new) };
         self.access.reload(&merged, &token);
         self.service.reload(&merged);
+        let renewed = self.agents.reload(&merged, &agent_environment);
+        reloaded.applied.extend(renewed.iter().map(|key| format!("agents.{key}.env")));
         *self.cards.write() = Arc::new(cards);
         *current = merged;
         Ok(reloaded)

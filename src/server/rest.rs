@@ -27,8 +27,13 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         Err(NoRoute::NotFound) => return admin::not_found(request).await,
         Err(NoRoute::Method(allowed)) => return admin::wrong_method(&request, &allowed.join(", ")),
     };
-    let (entry, admitted) =
-        AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
+    let (entry, admitted) = AuditEntry::begin(
+        &doors,
+        request.headers(),
+        arrival(&request),
+        (under_way(&request), "HTTP+JSON"),
+    )
+    .await;
     entry.set_action(word(route.operation));
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();

@@ -3,11 +3,14 @@
 use super::send::refused;
 use super::{Accepted, Client, Service, message};
 use crate::access::Caller;
-use crate::asks::{self, Answered, Decision, Pass};
+use crate::asks::{self, Answered, Answering, Decision, RememberedDecision};
 use crate::backoff::Backoff;
+use crate::clock;
 use crate::config::AskTimeout;
 use crate::session::{Delivery, Origin};
-use crate::store::{self, AskRow, Durability, Scope, Write};
+use crate::store::{
+    self, AnswerSource, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, Write,
+};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -23,26 +26,88 @@ use std::time::Duration;
 /// Between two tries to end asks whose time is over, at first and at most.
 const EXPIRE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// What a message answers.
+pub(super) enum Asked {
+    /// No ask.
+    Nothing,
+    /// This open ask.
+    Open(Arc<AskRow>),
+    /// One that this caller has answered so before.
+    Again(Accepted),
+}
+
 impl Service {
-    /// The open ask that a message answers: the one that it names, else the task's first one.
-    pub(super) fn asked(
+    /// What a message answers: the ask that it names, else the task's first one.
+    pub(super) async fn asked(
         &self,
-        log: &TaskLog,
+        log: &Arc<TaskLog>,
         message: &Message,
-    ) -> Result<Option<Arc<AskRow>>, Error> {
-        let named = asks::named(message);
+        caller: &Caller,
+    ) -> Result<Asked, Error> {
+        match (self.open_ask(log, message), asks::named(message)) {
+            (Some(ask), _) => Ok(Asked::Open(ask)),
+            (None, None) => Ok(Asked::Nothing),
+            (None, Some(id)) => self.answered_before(log, &id, message, caller).await,
+        }
+    }
+
+    /// The open ask that a message answers.
+    pub(super) fn open_ask(&self, log: &TaskLog, message: &Message) -> Option<Arc<AskRow>> {
         let asks = &self.asks;
         let is_asking = log.state() == TaskState::InputRequired;
-        let found = match &named {
+        match asks::named(message) {
             // One of several is open before it is the task's status, and between the answers to two others.
-            Some(id) => asks.find(log.n, Some(id)).filter(|ask| is_asking || !ask.ends_turn),
+            Some(id) => asks.find(log.n, Some(&id)).filter(|ask| is_asking || !ask.ends_turn),
             None if is_asking => asks.find(log.n, None),
             None => None,
-        };
-        match (found, named) {
-            (None, Some(_)) => Err(not_open_any_more()),
-            (found, _) => Ok(found),
         }
+    }
+
+    /// An ask that is named and not open: the same answer again is no error; another one is told who answered what.
+    async fn answered_before(
+        &self,
+        log: &Arc<TaskLog>,
+        id: &str,
+        message: &Message,
+        caller: &Caller,
+    ) -> Result<Asked, Error> {
+        self.asks.await_answer(id).await;
+        let found = self.store.ask(id).await.map_err(store::Error::incident)?;
+        let row = found.filter(|row| row.n == log.n).ok_or_else(not_open_any_more)?;
+        if row.state.is_open() {
+            return Err(not_open_any_more());
+        }
+        let said = asks::decide(&row, message, self.config.asks.words).ok();
+        accept_again(log, &row, (said.as_ref(), caller)).map(Asked::Again)
+    }
+
+    /// Keeps an ask that ended its turn for this answer, and adds what is stored of it; none where another answer was
+    /// quicker.
+    pub(super) fn begin_answer(
+        &self,
+        ask: &AskRow,
+        said: &Decision,
+        (act, also): (AskAct, &mut Vec<Write>),
+    ) -> Option<(Answering, Answered)> {
+        let answering = self.asks.begin_answer(&ask.id)?;
+        let (id, state) = (ask.id.clone(), AskState::Answered);
+        also.push(Write::AskTaken { id, state, act: Arc::new(act) });
+        Some((answering, Answered::new(ask, said)))
+    }
+
+    /// Another answer was quicker: the same one is no error, and another one is told who answered what.
+    pub(super) async fn answered_meanwhile(
+        &self,
+        log: &Arc<TaskLog>,
+        row: &AskRow,
+        (said, caller): (&Decision, Option<&Caller>),
+    ) -> Result<Option<Accepted>, Error> {
+        let row = self.find_ask(&row.id).await?;
+        if row.state.is_open() {
+            return Err(not_open_any_more());
+        }
+        let caller = caller.ok_or_else(|| ended(&row))?;
+        accept_again(log, &row, (Some(said), caller)).map(Some)
     }
 
     /// The tasks that a message without a task may answer: those of its context that wait for its caller.
@@ -67,47 +132,125 @@ impl Service {
         }
     }
 
-    /// The open asks of these, oldest first, a page of them.
-    pub fn asks(&self, clients: &[Client], after: Option<&str>, most: usize) -> asks::Page {
+    /// The open asks of these that stand so, oldest first, a page of them.
+    pub fn asks(
+        &self,
+        clients: &[Client],
+        states: &[AskState],
+        after: Option<&str>,
+        most: usize,
+    ) -> asks::Page {
         let is_listed = |scope: &Scope| {
             clients
                 .iter()
                 .any(|client| client.agent.key == scope.agent && client.caller.lists(scope))
         };
-        self.asks.page(is_listed, after, most, self.config.limits.response.as_usize())
+        let bytes = self.config.limits.response.as_usize();
+        self.asks.page(is_listed, states, after, (most, bytes))
     }
 
-    /// An open ask of this caller; an admin has those of all callers.
-    pub fn own_ask(&self, client: &Client, id: &str) -> Option<Arc<AskRow>> {
-        let row = self.asks.get(id);
-        row.filter(|row| row.scope.agent == client.agent.key && client.caller.sees(&row.scope))
-    }
-
-    /// Answers an ask by its id, with what a data part would hold.
+    /// An ask of this caller by its id or its short id, also after its end.
     ///
     /// # Errors
     ///
-    /// `TaskNotFound` for an ask that is not open or somebody else's; what is wrong with the answer.
+    /// `TaskNotFound` where there is none; when the store fails.
+    pub async fn ask(&self, caller: &Caller, id: &str) -> Result<Arc<AskRow>, Error> {
+        let row = self.find_ask(id).await?;
+        let is_theirs = caller.sees(&row.scope) && caller.grant.serves(&row.scope.agent);
+        if is_theirs { Ok(row) } else { Err(no_such_ask(id)) }
+    }
+
+    /// An ask by its id or its short id, whosever it is.
+    async fn find_ask(&self, id: &str) -> Result<Arc<AskRow>, Error> {
+        self.asks.await_answer(id).await;
+        if let Some(row) = self.asks.get(id) {
+            return Ok(row);
+        }
+        let row = self.store.ask(id).await.map_err(store::Error::incident)?;
+        row.map(Arc::new).ok_or_else(|| no_such_ask(id))
+    }
+
+    /// A page of the asks that have ended and that a request of this client lists, newest first: of one agent or of all, of
+    /// one state or of all.
+    pub async fn ended_asks(
+        &self,
+        client: &Client,
+        agent: Option<Arc<str>>,
+        state: Option<AskState>,
+        (before, most): (Option<&str>, usize),
+    ) -> Result<AskPage, Error> {
+        let caller = &client.caller;
+        let before = before.map(str::to_owned);
+        let page = self.store.ended_asks(&caller.listed, agent, state, before, most).await;
+        let mut page = page.map_err(store::Error::incident)?;
+        page.rows.retain(|row| caller.lists(&row.scope));
+        Ok(page)
+    }
+
+    /// Answers an ask of this client, with what a data part would hold.
+    ///
+    /// # Errors
+    ///
+    /// `AskNotOpen` for an ask that was answered differently or cannot be answered any more; what is wrong with the
+    /// answer.
     pub async fn answer_ask(
         &self,
         client: &Client,
-        id: &str,
+        row: &AskRow,
         given: Metadata,
     ) -> Result<Accepted, Error> {
-        let row = self.own_ask(client, id);
-        let row = row.ok_or_else(|| {
-            Error::new(ErrorKind::TaskNotFound, "no such ask is open").with("askId", id)
-        })?;
         let (log, _) = self.find(client, &row.task, false).await?;
         asks::check_size(given.as_json())?;
         let mut given = given;
-        given.insert("askId", id);
+        given.insert("askId", &*row.id);
         let mut message = Message::new(Role::User, vec![Part::of(PartContent::Data(given.into()))]);
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         let told = self.prompt(&client.agent, &message, (&*client.caller.name, [].as_slice()))?;
-        let accepted = self.continue_task(&client.caller, &log, message, told, None).await?;
+        let accepted = self.continue_task(client, &log, message, told, None).await?;
         accepted.ok_or_else(not_open_any_more)
+    }
+
+    /// Notes that a person claims an ask, or wants to be asked later: for so long, or as long as the configuration says.
+    /// A process that waits for the answer to a deferred ask is ended; the answer resumes its conversation.
+    ///
+    /// # Errors
+    ///
+    /// `AskNotOpen` for an ask that cannot be answered any more; when the store fails.
+    pub async fn mark_ask(
+        &self,
+        client: &Client,
+        row: &Arc<AskRow>,
+        (state, length): (AskState, Duration),
+    ) -> Result<Arc<AskRow>, Error> {
+        let config = &self.config.asks;
+        let now = clock::now();
+        let until = clock::after(now, length);
+        let act = AskAct {
+            by: client.caller.name.clone(),
+            source: client.source.clone(),
+            at: now,
+            what: serde_json::Map::new(),
+        };
+        let mut marked = AskRow::clone(row);
+        (marked.state, marked.until, marked.act) = (state, Some(until), Some(Arc::new(act)));
+        if state == AskState::Deferred {
+            // Who is asked again must have as much time as who is asked.
+            marked.deadline = marked.deadline.max(clock::after(until, config.timeout.get()));
+        }
+        let marked = Arc::new(marked);
+        let written =
+            self.store.commit(vec![Write::AskMarked(marked.clone())], Durability::Synced).await;
+        if matches!(written, Err(store::Error::Refused(_))) {
+            return Err(ended(&*self.find_ask(&row.id).await?));
+        }
+        written.map_err(store::Error::incident)?;
+        self.asks.update(marked.clone());
+        if state == AskState::Deferred && !row.ends_turn {
+            let (log, _) = self.find(client, &row.task, false).await?;
+            self.sessions.park(&log);
+        }
+        Ok(marked)
     }
 
     /// Carries out what was decided about an ask that did not end its turn.
@@ -117,14 +260,23 @@ impl Service {
         row: Arc<AskRow>,
         decision: Decision,
         message: Option<Message>,
-        mut also: Vec<Write>,
+        (mut also, answer): (Vec<Write>, (AskState, AskAct)),
         caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         // One of several answers gets it.
-        let Some(row) = self.asks.take(&row.id) else {
-            return Err(not_open_any_more());
+        let Some(answering) = self.asks.begin_answer(&row.id) else {
+            return self.answered_meanwhile(log, &row, (&decision, caller)).await;
         };
-        also.push(Write::AskTaken { id: row.id.clone() });
+        let row = answering.row().clone();
+        let (state, act) = (answer.0, Arc::new(answer.1));
+        if let Decision::Allow { grant: Some(offer), .. } = &decision {
+            let bounds = &self.config.asks;
+            also.push(Write::Grant(GrantWrite::New(
+                Arc::new(offer.row(&row, &act, bounds)?),
+                bounds.grants,
+            )));
+        }
+        also.push(Write::AskTaken { id: row.id.clone(), state, act });
         let before = log.head();
         let refusal =
             message.as_ref().and_then(|message| asks::explain_refusal(&decision, message));
@@ -133,13 +285,11 @@ impl Service {
         let records = records.chain([state_record(log, TaskState::Working, refusal)]);
         let stored =
             log.record_with(&self.store, also, records.collect(), Durability::Synced).await;
-        match stored {
-            Ok(true) => {}
-            Ok(false) => return Ok(None),
-            Err(error) => {
-                self.asks.restore(row);
-                return Err(error.incident());
-            }
+        // Where it could not be stored the ask is open as before.
+        let is_stored = stored.map_err(store::Error::incident)?;
+        answering.settle();
+        if !is_stored {
+            return Ok(None);
         }
         match self.sessions.answer(log, &row.id, &decision).await {
             Delivery::Told | Delivery::Withdrawn => {}
@@ -166,15 +316,14 @@ impl Service {
             Err(error) => {
                 // It is asked again, with the same words.
                 self.asks.restore(row.clone());
-                let mut data = row.ask.clone();
-                data["askId"] = (*row.id).into();
+                let data = asks::render(row, clock::now());
                 let parts = vec![Part::text(asks::words(&row.ask)), Part::data(data)];
                 let again = Message::new(Role::Agent, parts);
                 let records = vec![state_record(log, TaskState::InputRequired, Some(again))];
                 let also = vec![Write::Ask(row.clone())];
                 let asked = log.record_with(&self.store, also, records, Durability::Synced).await;
                 if !matches!(asked, Ok(true)) {
-                    self.asks.take(&row.id);
+                    self.asks.remove(&row.id);
                 }
                 asked.map_err(store::Error::incident)?;
                 ending.disarm();
@@ -198,14 +347,12 @@ impl Service {
             context_id: log.context_id.to_string(),
             ..Prompt::default()
         };
-        let pass = Pass {
-            ask: row.ask.clone(),
-            answer: decision.answer(),
-            session: matches!(decision, Decision::Allow { session: true, .. }),
-        };
+        let (id, ask) = (row.id.clone(), row.ask.clone());
+        let remembered = Some(RememberedDecision { id, ask, answer: decision.answer() });
         // What else was asked then is asked again by the agent that goes on, if it still wants it.
         let void = self.asks.forget(log.n).into_iter();
-        let void = void.map(|row| Write::AskGone { id: row.id.clone() });
+        let state = AskState::Withdrawn;
+        let void = void.map(|row| Write::AskGone { id: row.id.clone(), state, act: None });
         let writes: Vec<_> = void.chain(admission.write()).collect();
         if !writes.is_empty()
             && let Err(error) = self.store.commit(writes, Durability::Written).await
@@ -215,7 +362,7 @@ impl Service {
         }
         log.turn_comes();
         ending.disarm();
-        let origin = Origin { pass: Some(pass), ..Origin::default() };
+        let origin = Origin { remembered, ..Origin::default() };
         admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }
@@ -259,7 +406,7 @@ impl Service {
         let Some(log) =
             found.map_err(store::Error::incident)?.filter(|log| !log.state().is_terminal())
         else {
-            self.asks.take(&row.id);
+            self.asks.remove(&row.id);
             return Ok(());
         };
         // A question that ended its turn has nobody who goes on without an answer.
@@ -267,9 +414,10 @@ impl Service {
             let words = format!("nobody answered within {open} (`asks.timeout`)");
             let message = Message::new(Role::Agent, vec![Part::text(words)]);
             let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
-            log.record(&self.store, records, Durability::Synced)
-                .await
-                .map_err(store::Error::incident)?;
+            let also =
+                vec![Write::AskGone { id: row.id.clone(), state: AskState::Expired, act: None }];
+            let stored = log.record_with(&self.store, also, records, Durability::Synced).await;
+            stored.map_err(store::Error::incident)?;
             self.asks.forget(log.n);
             self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
             let canceled = Answered { ask: row.id.clone(), decision: "cancel" };
@@ -277,7 +425,10 @@ impl Service {
             return Ok(());
         }
         let reason = format!("nobody answered within {open}.");
-        self.decided(&log, row, Decision::Deny { reason }, None, Vec::new(), None).await.map(drop)
+        let decision = Decision::Deny { reason };
+        let act = decision.act(&row, &Arc::from("the server"), &AnswerSource::default());
+        let answer = (AskState::Expired, act);
+        self.decided(&log, row, decision, None, (Vec::new(), answer), None).await.map(drop)
     }
 }
 
@@ -285,6 +436,46 @@ fn state_record(log: &TaskLog, state: TaskState, message: Option<Message>) -> Re
     let status = TaskStatus { state, message, timestamp: Some(Timestamp::now()) };
     let (id, context) = (log.id.clone(), log.context_id.clone());
     Record::Status(TaskStatusUpdateEvent::new(id, context, status))
+}
+
+/// The same answer again is taken, and does nothing; any other is refused.
+fn accept_again(
+    log: &Arc<TaskLog>,
+    row: &AskRow,
+    (said, caller): (Option<&Decision>, &Caller),
+) -> Result<Accepted, Error> {
+    let is_same = said.is_some_and(|said| said.is_stored(row, &caller.name));
+    let answered = Answered::of(row).filter(|_| is_same).ok_or_else(|| ended(row))?;
+    Ok(Accepted {
+        log: log.clone(),
+        before: Some(log.head()),
+        answered: Some(answered),
+        setup: None,
+    })
+}
+
+fn no_such_ask(id: &str) -> Error {
+    Error::new(ErrorKind::TaskNotFound, "no such ask").with("askId", id)
+}
+
+/// The answer is stored, or the task is over.
+pub(super) fn settle((answering, answered): (Answering, Answered)) -> Answered {
+    answering.settle();
+    answered
+}
+
+/// What whoever answers an ask is told that has ended: who answered what, and what to do next.
+fn ended(row: &AskRow) -> Error {
+    let words = format!("{}; {}", asks::describe_end(row), asks::next_step(row));
+    let error = Error::new(ErrorKind::AskNotOpen, words)
+        .with("askId", &*row.id)
+        .with("state", row.state.word());
+    let Some(act) = &row.act else { return error };
+    let decision = act.what.get("decision").and_then(serde_json::Value::as_str);
+    error
+        .with("by", &*act.by)
+        .with("at", act.at.to_string())
+        .with("decision", decision.unwrap_or_default())
 }
 
 pub(super) fn not_open_any_more() -> Error {

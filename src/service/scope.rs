@@ -2,6 +2,7 @@
 
 use super::{Client, Service};
 use crate::access::{Caller, Denied};
+use crate::asks;
 use crate::config::TokenScope;
 use crate::task::TaskLog;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -26,10 +27,10 @@ impl Service {
         message: &Message,
     ) -> Result<(), Error> {
         let open = continued.filter(|log| !log.state().is_terminal());
-        let answers = match open {
-            Some(log) => self.asked(log, message)?.is_some(),
-            None => false,
-        };
+        // One that is named and has ended is not answered, whatever else the message says.
+        let answers = continued.is_some_and(|log| {
+            asks::named(message).is_some() || self.open_ask(log, message).is_some()
+        });
         let scope = if answers { TokenScope::Answer } else { TokenScope::Send };
         client.caller.require(scope)?;
         if !answers && self.draining.is_cancelled() {

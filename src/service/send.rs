@@ -1,17 +1,17 @@
 //! A message on its way to a task: a new one, or the next turn of one that is there.
 
+use super::answer::{self, Asked};
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
 use super::scope::check_sender;
 use super::{Client, RETRY_SECONDS, Service, beside};
-use crate::access::Caller;
 use crate::agent::Agent;
 use crate::asks::{self, Answered};
 use crate::config::{AtAccountLimit, Replies};
 use crate::limited::AccountLimit;
 use crate::push::{self, Checked};
 use crate::session::{Admission, Fork, NotAdmitted, Origin};
-use crate::store::{self, Scope, TaskRow, Write};
+use crate::store::{self, AskState, Scope, TaskRow, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -189,14 +189,14 @@ impl Service {
                 ))
             }
             Some(log) if message.task_id.is_some() => {
-                let taken = self.continue_task(&client.caller, &log, message, told, key).await?;
+                let taken = self.continue_task(client, &log, message, told, key).await?;
                 taken.ok_or_else(|| not_open(&log))
             }
             // The task that waits in the context, or that a v0.1 client names: where it is finished by now, a new one
             // begins in the same session.
             Some(log) => {
                 let taken = self
-                    .continue_task(&client.caller, &log, message.clone(), told.clone(), key.clone())
+                    .continue_task(client, &log, message.clone(), told.clone(), key.clone())
                     .await?;
                 if let Some(accepted) = taken {
                     return Ok((accepted, hook));
@@ -326,12 +326,16 @@ impl Service {
     /// None where the task is over by now.
     pub(super) async fn continue_task(
         &self,
-        caller: &Caller,
+        client: &Client,
         log: &Arc<TaskLog>,
         mut message: Message,
         mut told: Told,
         key: Option<(String, Print)>,
     ) -> Result<Option<Accepted>, Error> {
+        let asked = self.asked(log, &message, &client.caller).await?;
+        if let Asked::Again(accepted) = asked {
+            return Ok(Some(accepted));
+        }
         if log.state().is_terminal() {
             return Ok(None);
         }
@@ -341,15 +345,19 @@ impl Service {
         let mut also: Vec<Write> =
             key.map(|key| key_of(&log.scope, key, log.n)).into_iter().collect();
         let mut ended = None;
-        if let Some(ask) = self.asked(log, &message)? {
+        if let Asked::Open(ask) = asked {
             let decision = asks::decide(&ask, &message, self.config.asks.words)?;
+            let act = decision.act(&ask, &client.caller.name, &client.source);
             if !ask.ends_turn {
-                return self.decided(log, ask, decision, Some(message), also, Some(caller)).await;
+                let also = (also, (AskState::Answered, act));
+                return self
+                    .decided(log, ask, decision, Some(message), also, Some(&client.caller))
+                    .await;
             }
             if asks::named(&message).is_some() {
                 told.prompt.text = decision.plain();
             }
-            ended = Some((Answered::new(&ask, &decision), ask));
+            ended = Some((decision, ask, act));
         }
         let agent = self.agents.get(&log.scope.agent);
         if let Some(agent) = agent {
@@ -363,20 +371,19 @@ impl Service {
             self.wait_for_limit(agent, &mut admission)?;
         }
         also.extend(admission.write());
-        let mut answered = None;
-        if let Some((_, ask)) = &ended {
-            // One of several answers gets it; what does not name it is the next turn all the same.
-            match self.asks.take(&ask.id) {
-                Some(ask) => {
-                    also.push(Write::AskTaken { id: ask.id.clone() });
-                    answered = Some(ask);
+        let answering = match ended {
+            Some((decision, ask, act)) => {
+                match self.begin_answer(&ask, &decision, (act, &mut also)) {
+                    None if asks::named(&message).is_some() => {
+                        let said = (&decision, Some(&client.caller));
+                        return self.answered_meanwhile(log, &ask, said).await;
+                    }
+                    // What does not name it is the next turn all the same.
+                    answering => answering,
                 }
-                None if asks::named(&message).is_some() => {
-                    return Err(super::answer::not_open_any_more());
-                }
-                None => {}
             }
-        }
+            None => None,
+        };
         let now = admission.starts_now();
         let steers = message::steers(&message);
         let records = |state: TaskState| {
@@ -392,11 +399,9 @@ impl Service {
         };
         let (before, setup) = (log.head(), admission.session.setup.clone());
         let taken = log.take_message(&self.store, also, records).await;
-        if let (Err(_), Some(ask)) = (&taken, &answered) {
-            // Nothing of the answer is stored: the ask is open as before.
-            self.asks.restore(ask.clone());
-        }
+        // Where nothing of the answer is stored the ask is open as before.
         let taken = taken.map_err(store::Error::incident)?;
+        let answered = answering.map(answer::settle);
         if !taken {
             return Ok(None);
         }
@@ -405,8 +410,7 @@ impl Service {
         if steers {
             self.sessions.steer(log);
         }
-        let answered = answered.and(ended).map(|(answered, _)| answered);
-        answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(caller)));
+        answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(&client.caller)));
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered, setup }))
     }
 }

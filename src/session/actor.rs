@@ -37,7 +37,6 @@ use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::Outcome;
 use pilothouse_sandbox::supervisor::Word;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -162,6 +161,8 @@ impl Actor {
                     running.stderr_open = read.is_some();
                     tokio::task::yield_now().await;
                 }
+                // There is no task that could ask.
+                question = running.confinement.next_question() => question.answer(false),
                 refusal = running.confinement.next_refusal() => {
                     live.note_refusal(deps, None, &key.scope, &refusal);
                 }
@@ -179,7 +180,7 @@ impl Actor {
         let Turn { log, prompt, files, origin, places, mut guard } = turn;
         self.session.inbox.begin_turn(log.id.clone());
         self.session.activity.begin_turn(log.id.clone());
-        self.session.granted.begin_turn(origin.pass);
+        self.session.remembered = origin.remembered;
         log.turn_begins();
         if !log.state().is_terminal() {
             let deps = &self.session.deps;
@@ -307,10 +308,11 @@ impl Actor {
                 _ => Vec::new(),
             },
         };
-        let ask = ending_ask(&outcome).map(|ask| Arc::new(ask_row(log, ask, true, &deps.config)));
-        let noted = ask.clone().map_or(Ok(()), |ask| deps.asks.add(ask));
+        let folder = agent.workspaces.shown(&row.id).display().to_string();
+        let ask = ending_ask(&outcome, folder).map(|ask| ask_row(log, ask, true, &deps.config));
+        let noted = ask.map(|ask| deps.asks.add(ask)).transpose();
         let (outcome, ask) = match noted {
-            Ok(()) => (outcome, ask),
+            Ok(ask) => (outcome, ask),
             Err(full) => {
                 let (message, hint) = (full.to_string(), Some(full.hint()));
                 turn.failure = Some(FailureCode::Fault);
@@ -330,7 +332,7 @@ impl Actor {
             ask.iter().for_each(|ask| deps.telemetry.asks(log, ask));
         } else if let Some(ask) = ask {
             // It was not shown, so nobody can answer it.
-            deps.asks.take(&ask.id);
+            deps.asks.remove(&ask.id);
         }
         stored
     }
@@ -381,7 +383,7 @@ fn fits_an_event(text: &str, limit: usize) -> bool {
 }
 
 /// The ask of a turn that ends with a question.
-fn ending_ask(outcome: &Outcome) -> Option<Value> {
+fn ending_ask(outcome: &Outcome, folder: String) -> Option<Value> {
     let Outcome::InputRequired { question, data } = outcome else {
         return None;
     };
@@ -391,7 +393,10 @@ fn ending_ask(outcome: &Outcome) -> Option<Value> {
         .filter_map(Value::as_str)
         .map(|option| json!({"id": option, "name": option}))
         .collect();
-    Some(json!({"kind": "question", "text": question, "options": options}))
+    let why = "the agent has ended its turn with a question";
+    Some(
+        json!({"kind": "question", "text": question, "options": options, "why": why, "folder": folder}),
+    )
 }
 
 impl Drop for Actor {

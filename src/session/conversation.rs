@@ -5,6 +5,8 @@
 //! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
 //! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
 
+mod hosts;
+mod judge;
 mod steps;
 
 use super::activity::{ActivitySender, SessionState, WaitsFor};
@@ -16,22 +18,22 @@ use super::limit::LimitReached;
 use super::live::LiveSessions;
 use super::long_line::{LinePlace, SHORT};
 use super::pipe::read;
-use super::questions::{Command, Granted, Questions};
+use super::questions::{Command, Questions};
 use super::resources::{CurrentTurn, SessionResources, session_used};
 use super::running::Running;
 use super::silence::Silence;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
-use super::{Answer, Delivery, Interruption, SessionDeps};
+use super::{Answer as PersonAnswer, Delivery, Interruption, SessionDeps};
 use crate::agent::{Agent, SessionStderr};
-use crate::asks::Decision;
+use crate::asks::RememberedDecision;
 use crate::budget::Meter;
 use crate::config::DriverKind;
 use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
-use pilothouse_a2a::task::TaskState;
+use hosts::WaitingHosts;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::{Limit, Outcome, Timer, Turn as Prompt};
+use pilothouse_agents::{Answer, Ask, Limit, Outcome, Timer, Turn as Prompt};
 use pilothouse_egress::Refusal;
 use pilothouse_sandbox::isolation::Obstacle;
 use pilothouse_sandbox::process::Ended;
@@ -56,7 +58,13 @@ pub(super) struct Conversation<'a> {
     inbox: &'a mut Inbox,
     running: &'a mut Running,
     stderr: &'a mut SessionStderr,
-    granted: &'a mut Granted,
+    remembered: &'a mut Option<RememberedDecision>,
+    /// What the agent asks and no policy has decided.
+    undecided: Vec<Ask>,
+    /// Connections that wait to be let through.
+    hosts: WaitingHosts,
+    /// Whether something was granted that may answer what is open.
+    has_grant: bool,
     log: &'a Arc<TaskLog>,
     prompt: &'a Prompt,
     translator: &'a mut Translator,
@@ -132,7 +140,7 @@ impl<'a> Conversation<'a> {
             inbox,
             running,
             stderr,
-            granted,
+            remembered,
             disk,
             ..
         } = session;
@@ -145,7 +153,10 @@ impl<'a> Conversation<'a> {
             activity,
             inbox,
             stderr,
-            granted,
+            remembered,
+            undecided: Vec::new(),
+            hosts: WaitingHosts::default(),
+            has_grant: false,
             log,
             prompt,
             translator,
@@ -174,12 +185,14 @@ impl<'a> Conversation<'a> {
         self.take(steps);
         loop {
             self.hear_the_rest();
+            self.judge_undecided().await;
             self.check_size();
             // What is said last is stored together with the end that follows it.
             if let Some(outcome) = self.ending.outcome.take() {
                 return Some(self.finish(outcome));
             }
             if let Some(ended) = self.running.drained_end() {
+                self.withdraw_hosts();
                 // Where it died while a person was asked, the question is still theirs.
                 let asks = self.questions.are_open() && !self.ending.has_begun();
                 if asks && self.park().await {
@@ -221,6 +234,8 @@ impl<'a> Conversation<'a> {
             biased;
             interruption = interruption => return self.obey(interruption),
             exceeded = self.meter.reached(), if lively => self.stop(Cause::Exceeded(exceeded)),
+            question = running.confinement.next_question(), if lively => self.hosts.add(question),
+            ask = self.hosts.abandoned() => self.withdraw(&ask),
             refusal = running.confinement.next_refusal() => self.hear_refusal(&refusal),
             fault = &mut self.disk, if lively => self.hear_disk(&fault),
             // Before the pipes: an agent that never stops talking would keep them from being heard. Waiting for a
@@ -251,7 +266,7 @@ impl<'a> Conversation<'a> {
             Interruption::Cancel => self.stop(Cause::Canceled),
             Interruption::Steer => self.stop(Cause::Steered),
             Interruption::Answer(answer) => {
-                let Answer { ask, decision, done } = *answer;
+                let PersonAnswer { ask, decision, done } = *answer;
                 let is_gone = self.running.look().is_some();
                 // What the agent said before it ended: it may have withdrawn the question, or ended its turn.
                 self.hear_the_rest();
@@ -263,6 +278,11 @@ impl<'a> Conversation<'a> {
                 }
                 let _ = done.send(self.answer_question(&ask, &decision));
             }
+            Interruption::Park => {
+                if lively && self.questions.are_open() {
+                    return ControlFlow::Break(());
+                }
+            }
             Interruption::Stop => {
                 self.server_stops = true;
                 if lively && self.questions.are_open() {
@@ -272,27 +292,6 @@ impl<'a> Conversation<'a> {
             }
         }
         ControlFlow::Continue(())
-    }
-
-    /// Gives the agent a person's answer, if it still wants one.
-    fn answer_question(&mut self, id: &str, decision: &Decision) -> Delivery {
-        if self.ending.outcome.is_some() {
-            return Delivery::Withdrawn;
-        }
-        if let Some(commands) = self.questions.answer(id, decision, self.granted) {
-            self.carry_out(commands);
-            if !self.questions.are_open() && self.log.state() == TaskState::InputRequired {
-                // The question was shown just after it was answered.
-                self.translator.status("the question was answered", None);
-            }
-            return Delivery::Told;
-        }
-        let delivery = self.inbox.take_late_answer(id);
-        if delivery == Delivery::Withdrawn {
-            // The answer has made the task `WORKING`.
-            self.questions.show_next();
-        }
-        delivery
     }
 
     fn hear_refusal(&mut self, refusal: &Refusal) {
@@ -351,12 +350,15 @@ impl<'a> Conversation<'a> {
     fn carry_out(&mut self, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
             match command {
+                Command::Tell(ask, answer) if WaitingHosts::is_about(&ask) => {
+                    self.hosts.answer(&ask, matches!(answer, Answer::Allow { .. }));
+                }
                 Command::Tell(ask, answer) => {
                     let steps = self.running.driver.answer(&ask, &answer);
                     self.take(steps);
                 }
                 Command::Close(id) => {
-                    if self.deps.asks.take(&id).is_none() {
+                    if self.deps.asks.remove(&id).is_none() {
                         self.inbox.expect_late_answer(id);
                     }
                 }
@@ -459,7 +461,7 @@ impl<'a> Conversation<'a> {
     async fn show(&mut self) {
         let (mut records, shown) = self.questions.release(self.translator.take());
         if let Some(row) = shown {
-            self.translator.pose(&row.id, &row.ask, row.deadline);
+            self.translator.pose(&row);
             records.append(&mut self.translator.take());
         }
         let (fresh, mut also) = self.questions.changes();
@@ -476,7 +478,7 @@ impl<'a> Conversation<'a> {
             self.log.record_with(&self.deps.store, also, records, Durability::Written).await;
         if let Err(error) = stored {
             for row in &fresh {
-                self.deps.asks.take(&row.id);
+                self.deps.asks.remove(&row.id);
             }
             self.deps.telemetry.store_failed(self.log, &error);
             let message = format!("the answer could not be stored: {error}");

@@ -138,7 +138,7 @@ impl Inbox {
                     let _ = answer.done.send(Delivery::Gone);
                 }
                 Some(Order::Attach(attach)) => return IdleOrder::Attach(attach),
-                Some(Order::Steer(_)) => {}
+                Some(Order::Steer(_) | Order::Park(_)) => {}
                 Some(Order::Leave) => return IdleOrder::Evict,
                 Some(Order::Nudge) | None => return IdleOrder::Nudge,
             }
@@ -182,6 +182,9 @@ impl Inbox {
                 (Order::Steer(task), Some(turn)) if turn.task == task => {
                     return Interruption::Steer;
                 }
+                (Order::Park(task), Some(turn)) if turn.task == task => {
+                    return Interruption::Park;
+                }
                 (Order::Attach(attach), _)
                     if self.prepares && self.turns.is_empty() && self.attach.is_none() =>
                 {
@@ -191,7 +194,7 @@ impl Inbox {
                     let busy = "a turn is running in this session, or somebody is attached; wait";
                     let _ = attach.ready.send(Err(busy.to_owned()));
                 }
-                (Order::Steer(_) | Order::Nudge | Order::Leave, _) => {}
+                (Order::Steer(_) | Order::Park(_) | Order::Nudge | Order::Leave, _) => {}
             }
         }
     }
@@ -248,7 +251,7 @@ impl Inbox {
                 Interruption::Cancel => return Err(Cause::Canceled),
                 Interruption::Stop => return Err(Cause::ServerStops),
                 // What it would interrupt has not begun.
-                Interruption::Steer => {}
+                Interruption::Steer | Interruption::Park => {}
                 Interruption::Answer(answer) => {
                     let _ = answer.done.send(self.take_late_answer(&answer.ask));
                 }

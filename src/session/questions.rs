@@ -6,15 +6,14 @@
 //! The first open question is the task's status. It is shown after everything that was said before it; what the
 //! agent says later is held back, so that the question stays the status until it is answered.
 
-use crate::asks::{self, Decision, Pass};
+use crate::asks::{self, Decision};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::store::{AskRow, Write};
+use crate::store::{AskAct, AskRow, AskState, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::task::TaskState;
-use pilothouse_agents::{Answer, AskKind};
+use pilothouse_agents::Answer;
 use serde_json::Value;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,8 +26,6 @@ const RECORDS: usize = 128;
 struct Question {
     /// The driver's id of it.
     ask: String,
-    /// The tool that it is about, where it is about one.
-    tool: Option<String>,
     row: Arc<AskRow>,
 }
 
@@ -41,8 +38,8 @@ pub(super) struct Questions {
     since: Option<Instant>,
     /// Asks that are not stored yet.
     fresh: Vec<Arc<AskRow>>,
-    /// Asks that are not open any more.
-    gone: Vec<Arc<str>>,
+    /// Asks that are not open any more, how they stand, and who has answered them.
+    gone: Vec<(Arc<str>, AskState, Option<Arc<AskAct>>)>,
     /// Whether the first question is to be shown: after everything that was said so far.
     is_due: bool,
     /// What was said while a question is shown.
@@ -58,15 +55,6 @@ pub(super) enum Command {
     Tell(String, Answer),
     /// The ask cannot be answered by a person any more.
     Close(Arc<str>),
-}
-
-/// Answers that are known before the agent asks.
-#[derive(Debug, Default)]
-pub(super) struct Granted {
-    /// Tools that may run in this session without being asked.
-    tools: HashSet<String>,
-    /// What was decided about a call whose process is gone; it passes once.
-    passes: Vec<Pass>,
 }
 
 impl Questions {
@@ -96,39 +84,37 @@ impl Questions {
 
     /// A person has to answer this ask of the driver.
     pub(super) fn add(&mut self, ask: String, row: Arc<AskRow>, now: Instant) {
-        let tool = row.ask.get("tool").and_then(Value::as_str).map(ToOwned::to_owned);
         self.fresh.push(row.clone());
-        self.open.push(Question { ask, tool, row });
+        self.open.push(Question { ask, row });
         if self.open.len() == 1 {
             self.since = Some(now);
             self.is_due = true;
         }
     }
 
-    /// A person has answered; none where this is not open. An answer for the session answers the other questions
-    /// about the same tool as well.
-    pub(super) fn answer(
-        &mut self,
-        id: &str,
-        decision: &Decision,
-        granted: &mut Granted,
-    ) -> Option<Vec<Command>> {
+    /// A person has answered; none where this is not open.
+    pub(super) fn answer(&mut self, id: &str, decision: &Decision) -> Option<Command> {
         let place = self.open.iter().position(|question| *question.row.id == *id)?;
-        let Question { ask, tool, row } = self.open.remove(place);
+        let Question { ask, row } = self.open.remove(place);
         // It may have been answered before it was stored.
-        self.fresh.retain(|fresh| fresh.id != row.id);
-        self.gone.push(row.id.clone());
-        let mut commands = vec![Command::Tell(ask, decision.answer())];
-        if let (Decision::Allow { session: true, .. }, Some(tool)) = (decision, tool) {
-            let is_same = |question: &mut Question| question.tool.as_deref() == Some(&*tool);
-            for Question { ask, row, .. } in self.open.extract_if(.., is_same).collect::<Vec<_>>() {
-                commands.push(self.close(&row));
-                commands.push(Command::Tell(ask, Answer::Allow { input: None }));
-            }
-            granted.tools.insert(tool);
-        }
+        self.note_end(&row, AskState::Withdrawn, None);
         self.show_next();
-        Some(commands)
+        Some(Command::Tell(ask, decision.answer()))
+    }
+
+    /// What is open, oldest first.
+    pub(super) fn rows(&self) -> Vec<Arc<AskRow>> {
+        self.open.iter().map(|question| question.row.clone()).collect()
+    }
+
+    /// A grant answers this; nothing where it is not open any more.
+    pub(super) fn allow(&mut self, id: &str, act: Arc<AskAct>) -> Vec<Command> {
+        let place = self.open.iter().position(|question| *question.row.id == *id);
+        let Some(place) = place else { return Vec::new() };
+        let Question { ask, row } = self.open.remove(place);
+        self.note_end(&row, AskState::Answered, Some(act));
+        self.show_next();
+        vec![Command::Close(row.id.clone()), Command::Tell(ask, Answer::Allow { input: None })]
     }
 
     /// The agent does not want to know any more.
@@ -156,9 +142,13 @@ impl Questions {
     }
 
     fn close(&mut self, row: &AskRow) -> Command {
-        self.fresh.retain(|fresh| fresh.id != row.id);
-        self.gone.push(row.id.clone());
+        self.note_end(row, AskState::Withdrawn, None);
         Command::Close(row.id.clone())
+    }
+
+    fn note_end(&mut self, row: &AskRow, state: AskState, act: Option<Arc<AskAct>>) {
+        self.fresh.retain(|fresh| fresh.id != row.id);
+        self.gone.push((row.id.clone(), state, act));
     }
 
     /// The first question, where one is open, is shown again: the task's status has changed.
@@ -190,7 +180,8 @@ impl Questions {
     pub(super) fn changes(&mut self) -> (Vec<Arc<AskRow>>, Vec<Write>) {
         let fresh = std::mem::take(&mut self.fresh);
         let rows = fresh.iter().cloned().map(Write::Ask);
-        let gone = self.gone.drain(..).map(|id| Write::AskGone { id });
+        let gone = self.gone.drain(..);
+        let gone = gone.map(|(id, state, act)| Write::AskGone { id, state, act });
         let writes = rows.chain(gone).collect();
         (fresh, writes)
     }
@@ -211,34 +202,13 @@ impl Questions {
     }
 }
 
-impl Granted {
-    /// A turn begins: what was decided about it while its process was gone passes in it once.
-    pub(super) fn begin_turn(&mut self, pass: Option<Pass>) {
-        if let Some(Pass { ask, session: true, .. }) = &pass {
-            let tool = ask.get("tool").and_then(Value::as_str);
-            self.tools.extend(tool.map(ToOwned::to_owned));
-        }
-        self.passes = pass.into_iter().collect();
-    }
-
-    /// An answer that was given already: for the session, or while the process was gone.
-    pub(super) fn find(&mut self, kind: &AskKind) -> Option<Answer> {
-        if !self.passes.is_empty() {
-            let data = asks::data(kind.clone());
-            if let Some(place) = self.passes.iter().position(|pass| asks::same(&pass.ask, &data)) {
-                return Some(self.passes.remove(place).answer);
-            }
-        }
-        let AskKind::Permission { tool, .. } = kind else { return None };
-        self.tools.contains(tool).then_some(Answer::Allow { input: None })
-    }
-}
-
 /// An ask of this task that is made now.
 pub(super) fn ask_row(log: &TaskLog, ask: Value, ends_turn: bool, config: &Config) -> AskRow {
     let now = clock::now();
     AskRow {
         id: Arc::from(uuid::Uuid::now_v7().to_string()),
+        // It gets one when it is noted.
+        short: Arc::from(""),
         n: log.n,
         task: log.id.clone(),
         scope: log.scope.clone(),
@@ -247,6 +217,10 @@ pub(super) fn ask_row(log: &TaskLog, ask: Value, ends_turn: bool, config: &Confi
         ends_turn,
         created: now,
         deadline: asks::deadline(now, config),
+        state: AskState::Open,
+        until: None,
+        ended: None,
+        act: None,
     }
 }
 

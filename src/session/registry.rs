@@ -345,6 +345,13 @@ impl Sessions {
         }
     }
 
+    /// Has the process that waits for an answer to this task's ask ended; the answer resumes its conversation.
+    pub fn park(&self, log: &TaskLog) {
+        if let Some(orders) = self.orders_of(log) {
+            let _ = orders.send(Order::Park(log.id.clone()));
+        }
+    }
+
     /// Lends a session's conversation to a person at a terminal: how to start the CLI, until `left`.
     ///
     /// # Errors

@@ -6,12 +6,12 @@ use super::ending::Cause;
 use super::failure::FailureCode;
 use super::inbox::Inbox;
 use super::live::LiveSessions;
-use super::questions::Granted;
 use super::running::Running;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Fork, Order, SessionDeps, SessionKey};
 use crate::agent::{Agent, SessionStderr};
+use crate::asks::RememberedDecision;
 use crate::budget::Meter;
 use crate::queue::Place;
 use crate::store::{Durability, SessionRow, Write};
@@ -48,8 +48,8 @@ pub(super) struct SessionResources {
     making: Option<MakingFolder>,
     /// What the store knows of the session: whether it is ready, and its conversation.
     pub(super) noted: (bool, Option<String>),
-    /// What the agent may do without asking again.
-    pub(super) granted: Granted,
+    /// What was decided about a call whose process is gone.
+    pub(super) remembered: Option<RememberedDecision>,
     /// Where it is said what the session does.
     pub(super) activity: ActivitySender,
     /// What its folders may take up on the disk.
@@ -99,7 +99,7 @@ impl SessionResources {
             prepared: None,
             folder: None,
             making: None,
-            granted: Granted::default(),
+            remembered: None,
             activity,
             deps,
             live,

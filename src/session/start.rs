@@ -3,7 +3,7 @@
 use super::SessionDeps;
 use crate::agent::Agent;
 use pilothouse_agents::claude::{STATE_FILE, trust_projects};
-use pilothouse_egress::{Counted, EgressCredential, ModelRefusal, Policy, Refusal};
+use pilothouse_egress::{Counted, EgressCredential, HostQuestion, ModelRefusal, Policy, Refusal};
 use pilothouse_sandbox::isolation::{Places, Surroundings};
 use pilothouse_sandbox::process::{self, Prepared, Process};
 use pilothouse_sandbox::supervisor::Spec;
@@ -34,6 +34,14 @@ impl Confinement {
     pub(super) async fn next_refusal(&self) -> Refusal {
         match &self.credential {
             Some(credential) => credential.next_refusal().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next of its connections about which a person is to be asked. Cancel-safe.
+    pub(super) async fn next_question(&self) -> HostQuestion {
+        match &self.credential {
+            Some(credential) => credential.next_question().await,
             None => std::future::pending().await,
         }
     }

@@ -10,6 +10,7 @@ use super::bounded::{self, PREVIEW, one_line};
 use super::facts::TurnFacts;
 use super::records::status;
 use crate::asks;
+use crate::clock;
 use crate::config::Config;
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
@@ -18,7 +19,6 @@ use pilothouse_a2a::event::TaskArtifactUpdateEvent;
 use pilothouse_a2a::id::{ArtifactId, MessageId};
 use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
-use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{Event, Usage};
 use pilothouse_agents::lines::is_shortened;
 use pilothouse_agents::setup::SetupEvidence;
@@ -323,12 +323,11 @@ impl Translator {
     }
 
     /// The question that the caller is to answer, as the task's status.
-    pub(super) fn pose(&mut self, id: &str, ask: &Value, deadline: Timestamp) {
+    pub(super) fn pose(&mut self, ask: &AskRow) {
         self.flush();
-        let mut data = ask.clone();
-        data["askId"] = id.into();
-        data["deadline"] = json!(deadline);
-        let record = self.status_record(TaskState::InputRequired, &asks::words(ask), Some(data));
+        let data = asks::render(ask, clock::now());
+        let record =
+            self.status_record(TaskState::InputRequired, &asks::words(&ask.ask), Some(data));
         self.push(record);
     }
 
@@ -361,6 +360,14 @@ impl Translator {
                 json!({"kind": "question", "text": text, "options": options, "decision": decision, "by": "policy"}),
             ),
         };
+        self.status(&line, Some(data));
+    }
+
+    /// A grant answered an ask in the place of a person.
+    pub(super) fn report_grant(&mut self, kind: &AskKind, words: &str) {
+        let AskKind::Permission { tool, input, .. } = kind else { return };
+        let line = format!("allowed before: {}", bounded::call(tool, input));
+        let data = json!({"kind": "permission", "tool": tool, "input": input, "decision": "allowed", "by": "grant", "grant": words});
         self.status(&line, Some(data));
     }
 
@@ -401,15 +408,14 @@ impl Translator {
             Outcome::InputRequired { question, data } => {
                 let data = match (data, ask) {
                     (data @ (None | Some(Value::Object(_))), Some(ask)) => {
-                        let mut data = data.unwrap_or_else(|| json!({}));
-                        for field in ["kind", "text"] {
-                            if data.get(field).is_none() {
-                                data[field] = ask.ask[field].clone();
+                        let mut whole = asks::render(ask, clock::now());
+                        // The agent's own data is shown as it is, except for what the server says of the ask.
+                        for (name, value) in data.iter().filter_map(Value::as_object).flatten() {
+                            if !asks::OURS.contains(&name.as_str()) {
+                                whole[name] = value.clone();
                             }
                         }
-                        data["askId"] = (*ask.id).into();
-                        data["deadline"] = json!(ask.deadline);
-                        Some(data)
+                        Some(whole)
                     }
                     (data, _) => data,
                 };

@@ -2,10 +2,12 @@
 
 use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
-    Account, AskRow, CallerFilter, Durability, ErasedTask, Erasure, Error, Event, PushRow, Scope,
-    SessionPage, SessionPlace, SessionRow, TaskRow, TokenRow, UsageReport, Used, Write,
+    Account, AskPage, AskRow, AskState, CallerFilter, Durability, ErasedTask, Erasure, Error,
+    Event, GrantRow, LinkRow, PushRow, Scope, SessionPage, SessionPlace, SessionRow, TaskRow,
+    TokenRow, UsageReport, Used, Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::time::Timestamp;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -119,6 +121,50 @@ impl Store {
     pub async fn asks(&self) -> Result<Vec<AskRow>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.asks().await,
+        }
+    }
+
+    /// An ask by its id or its short id, whosever it is; of several with the same short id, the newest.
+    pub async fn ask(&self, name: &str) -> Result<Option<AskRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.ask(name).await,
+        }
+    }
+
+    /// A page of the ended asks of one caller or of all, newest first: of one agent or of all, of one state or of all.
+    pub async fn ended_asks(
+        &self,
+        caller: &CallerFilter,
+        agent: Option<Arc<str>>,
+        state: Option<AskState>,
+        before: Option<String>,
+        size: usize,
+    ) -> Result<AskPage, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.ended_asks(caller, agent, state, before, size).await,
+        }
+    }
+
+    /// What a session of this context may use at this time, the oldest first.
+    pub async fn grants_in(
+        &self,
+        scope: &Scope,
+        context: &ContextId,
+        at: Timestamp,
+    ) -> Result<Vec<GrantRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.grants_in(scope, context, at).await,
+        }
+    }
+
+    /// All that a caller has granted and that can be used at this time, the oldest first.
+    pub async fn grants_of(
+        &self,
+        caller: &Arc<str>,
+        at: Timestamp,
+    ) -> Result<Vec<GrantRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.grants_of(caller, at).await,
         }
     }
 
@@ -298,6 +344,13 @@ impl Store {
     pub async fn setups_in_use(&self) -> Result<Vec<(String, String)>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.setups_in_use().await,
+        }
+    }
+
+    /// The link whose secret has this hash.
+    pub async fn link(&self, hash: &[u8; 32]) -> Result<Option<LinkRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.link(hash).await,
         }
     }
 

@@ -102,6 +102,15 @@ pub enum Conflict {
     /// The ask is not open.
     #[error("the ask is not open any more")]
     Taken,
+    /// It was used as often as it may be, its time is over, or it is revoked.
+    #[error("the permission cannot be used any more")]
+    Spent,
+    /// There are as many as there may be.
+    #[error(
+        "as many standing permissions are granted as there may be; revoke one (`pilothouse grants`), or the server's \
+         operator can raise `asks.grants`"
+    )]
+    GrantsFull,
     /// There is one of this name already.
     #[error("the key is in use")]
     Exists,
@@ -128,6 +137,10 @@ impl Error {
     /// What a caller is told. A refused write may be sent again; a failure is logged for the operator, and its caller
     /// learns an incident's id, and no word of what is inside of the server.
     pub fn incident(self) -> ToCaller {
+        if let Self::Refused(Conflict::GrantsFull) = &self {
+            let words = Conflict::GrantsFull.to_string();
+            return ToCaller::new(ErrorKind::ResourceExhausted, words);
+        }
         if let Self::Refused(refusal) = &self {
             let words = format!("another request was quicker: {refusal}; send it again");
             return ToCaller::new(ErrorKind::Unavailable, words).retry_after(RETRY_SECONDS);

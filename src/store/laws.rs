@@ -1,8 +1,9 @@
 //! What holds for every store, whichever database it is.
 
 use super::{
-    AskRow, CallerFilter, Conflict, Durability, Error, Event, Filter, Kind, Scope, SessionRow,
-    Store, TaskRow, TokenRow, UsageOf, Used, Write, sqlite,
+    AnswerSource, AskAct, AskRow, AskState, CallerFilter, Conflict, Durability, Error, Event,
+    Filter, GrantRow, GrantWrite, Kind, Scope, SessionRow, Store, TaskRow, TokenRow, UsageOf, Used,
+    Write, sqlite,
 };
 use crate::config::TokenScope;
 use bytes::Bytes;
@@ -61,6 +62,7 @@ fn ask(n: i64) -> Arc<AskRow> {
     let task = task(n, scope("owner"));
     Arc::new(AskRow {
         id: Arc::from("ask"),
+        short: Arc::from("short"),
         n,
         task: task.id,
         scope: task.scope,
@@ -69,6 +71,10 @@ fn ask(n: i64) -> Arc<AskRow> {
         ends_turn: true,
         created: Timestamp::from_millisecond(1000),
         deadline: Timestamp::from_millisecond(9000),
+        state: AskState::Open,
+        until: None,
+        ended: None,
+        act: None,
     })
 }
 
@@ -170,11 +176,87 @@ async fn an_ask_is_answered_once_and_the_batch_of_the_second_answer_is_refused()
             .await
             .unwrap();
         assert_eq!(store.asks().await.unwrap(), [(*ask(1)).clone()]);
-        let taken = || Write::AskTaken { id: Arc::from("ask") };
+        let act = || Arc::new(act("owner"));
+        let taken =
+            || Write::AskTaken { id: Arc::from("ask"), state: AskState::Answered, act: act() };
         write(&store, [taken(), head(1, 2, None)]).await.unwrap();
         refused(&store, [head(1, 3, Some(Working)), taken()], Conflict::Taken).await;
         assert_eq!(row(&store, 1).await.unwrap().state, InputRequired);
-        write(&store, [Write::AskGone { id: Arc::from("ask") }]).await.unwrap();
+        write(&store, [gone("ask")]).await.unwrap();
+        let row = store.ask("ask").await.unwrap().unwrap();
+        assert_eq!((row.state, row.act), (AskState::Answered, Some(act())));
+        assert!(store.asks().await.unwrap().is_empty());
+    })
+    .await;
+}
+
+fn act(by: &str) -> AskAct {
+    let at = Timestamp::from_millisecond(3000);
+    AskAct { by: by.into(), source: AnswerSource::default(), at, what: serde_json::Map::new() }
+}
+
+fn gone(id: &str) -> Write {
+    Write::AskGone { id: Arc::from(id), state: AskState::Withdrawn, act: None }
+}
+
+/// The state of the ask, by its short id.
+async fn ask_state(store: &Store) -> AskState {
+    store.ask("short").await.unwrap().unwrap().state
+}
+
+#[tokio::test]
+async fn the_end_of_a_task_ends_its_asks_and_says_how() {
+    each(async |store| {
+        for (n, end, wanted) in [
+            (1, TaskState::Failed, AskState::Failed),
+            (2, Canceled, AskState::Withdrawn),
+            (3, Completed, AskState::Withdrawn),
+        ] {
+            write(&store, [made(n), Write::Ask(ask(n))]).await.unwrap();
+            assert_eq!(ask_state(&store).await, AskState::Open);
+            write(&store, [head(n, 1, Some(end))]).await.unwrap();
+            assert_eq!(ask_state(&store).await, wanted);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ask_that_has_ended_is_neither_claimed_nor_deferred() {
+    each(async |store| {
+        write(&store, [made(1), Write::Ask(ask(1))]).await.unwrap();
+        let claimed = |state| {
+            let until = Some(Timestamp::from_millisecond(5000));
+            let row =
+                AskRow { state, until, act: Some(Arc::new(act("owner"))), ..(*ask(1)).clone() };
+            Write::AskMarked(Arc::new(row))
+        };
+        write(&store, [claimed(AskState::Claimed)]).await.unwrap();
+        write(&store, [claimed(AskState::Deferred)]).await.unwrap();
+        assert_eq!(ask_state(&store).await, AskState::Deferred);
+        write(&store, [gone("ask")]).await.unwrap();
+        refused(&store, [claimed(AskState::Claimed)], Conflict::Taken).await;
+        assert_eq!(ask_state(&store).await, AskState::Withdrawn);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ended_asks_are_kept_up_to_a_number_and_a_size_the_newest_first() {
+    each(async |store| {
+        let named = |id: &str| Write::Ask(Arc::new(AskRow { id: id.into(), ..(*ask(1)).clone() }));
+        write(&store, [made(1), named("a"), named("b"), named("c"), named("open")]).await.unwrap();
+        write(&store, [gone("a"), gone("b"), gone("c")]).await.unwrap();
+        let kept = async |count, bytes| {
+            write(&store, [Write::AsksSwept { count, bytes }]).await.unwrap();
+            let caller = CallerFilter::One(scope("owner").caller);
+            let page = store.ended_asks(&caller, None, None, None, 9).await.unwrap();
+            page.rows.into_iter().map(|row| row.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(9, 1000).await, ["c", "b", "a"]);
+        assert_eq!(kept(2, 1000).await, ["c", "b"]);
+        assert_eq!(kept(2, 30).await, ["c"]);
+        assert_eq!(ask_state(&store).await, AskState::Open);
     })
     .await;
 }
@@ -251,6 +333,129 @@ async fn what_follows_a_batch_is_told_its_outcome_though_nobody_waits_for_it() {
         // The writer works in order.
         write(&store, [made(2)]).await.unwrap();
         assert_eq!(outcome.try_recv(), Ok(true));
+    })
+    .await;
+}
+
+fn grant(id: &str, context: Option<&str>, uses: u64) -> Arc<GrantRow> {
+    let act = Arc::new(act("owner"));
+    Arc::new(GrantRow {
+        id: id.into(),
+        short: id.into(),
+        scope: scope("owner"),
+        context_id: context.map(ContextId::new),
+        pattern: serde_json::json!({"tool": "Bash"}),
+        words: "Bash".to_owned(),
+        act,
+        created: Timestamp::from_millisecond(1000),
+        until: Timestamp::from_millisecond(9000),
+        uses,
+        left: uses,
+    })
+}
+
+fn used(id: &str, ms: i64) -> Write {
+    Write::Grant(GrantWrite::Used { id: id.into(), at: Timestamp::from_millisecond(ms) })
+}
+
+#[tokio::test]
+async fn a_grant_is_used_no_more_often_than_it_says_and_not_after_its_end() {
+    each(async |store| {
+        let grants = [grant("twice", None, 2), grant("late", None, 2), grant("revoked", None, 2)];
+        for grant in grants {
+            write(&store, [Write::Grant(GrantWrite::New(grant, 9))]).await.unwrap();
+        }
+        // All are on their way before the first one is answered.
+        let once = || write(&store, [used("twice", 2000)]);
+        let (one, two, three) = tokio::join!(once(), once(), once());
+        let done = [one, two, three].into_iter().filter(Result::is_ok).count();
+        assert_eq!(done, 2);
+        write(&store, [used("late", 8999)]).await.unwrap();
+        refused(&store, [used("late", 9000)], Conflict::Spent).await;
+        write(&store, [Write::Grant(GrantWrite::Revoked { id: "revoked".into() })]).await.unwrap();
+        refused(&store, [used("revoked", 2000)], Conflict::Spent).await;
+        let at = Timestamp::from_millisecond(3000);
+        let left = store.grants_of(&scope("owner").caller, at).await.unwrap();
+        assert_eq!(left.iter().map(|one| (&*one.id, one.left)).collect::<Vec<_>>(), [("late", 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_use_that_is_refused_takes_its_whole_batch_with_it() {
+    each(async |store| {
+        write(&store, [Write::Grant(GrantWrite::New(grant("once", None, 1), 9))]).await.unwrap();
+        write(&store, [used("once", 2000)]).await.unwrap();
+        refused(&store, [made(1), used("once", 2000)], Conflict::Spent).await;
+        assert!(row(&store, 1).await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_has_so_many_grants_with_an_agent_and_those_that_are_spent_do_not_count() {
+    each(async |store| {
+        write(&store, [Write::Grant(GrantWrite::New(grant("a", None, 1), 2))]).await.unwrap();
+        write(&store, [Write::Grant(GrantWrite::New(grant("b", None, 1), 2))]).await.unwrap();
+        refused(
+            &store,
+            [Write::Grant(GrantWrite::New(grant("c", None, 1), 2))],
+            Conflict::GrantsFull,
+        )
+        .await;
+        write(&store, [used("a", 2000)]).await.unwrap();
+        write(&store, [Write::Grant(GrantWrite::New(grant("c", None, 1), 2))]).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_grant_of_a_session_is_seen_in_its_context_alone_and_goes_with_the_session() {
+    each(async |store| {
+        let session = SessionRow {
+            id: Arc::from("session"),
+            scope: scope("owner"),
+            context_id: ContextId::new("context"),
+            conversation: None,
+            ready: true,
+            setup: None,
+            created: Timestamp::from_millisecond(1000),
+            used: Timestamp::from_millisecond(1000),
+        };
+        write(&store, [Write::Session(Box::new(session))]).await.unwrap();
+        write(&store, [Write::Grant(GrantWrite::New(grant("here", Some("context"), 9), 9))])
+            .await
+            .unwrap();
+        write(&store, [Write::Grant(GrantWrite::New(grant("all", None, 9), 9))]).await.unwrap();
+        let seen = async |caller: &str, context: &str| {
+            let (scope, context) = (scope(caller), ContextId::new(context));
+            let at = Timestamp::from_millisecond(2000);
+            let rows = store.grants_in(&scope, &context, at).await.unwrap();
+            rows.into_iter().map(|row| row.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(seen("owner", "context").await, ["all", "here"]);
+        assert_eq!(seen("owner", "other").await, ["all"]);
+        assert!(seen("bob", "context").await.is_empty());
+        write(&store, [Write::SessionGone { id: Arc::from("session") }]).await.unwrap();
+        assert_eq!(seen("owner", "context").await, ["all"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_remembered_decision_is_used_once() {
+    each(async |store| {
+        write(&store, [made(1), Write::Ask(ask(1))]).await.unwrap();
+        let spent = || Write::AskSpent { id: Arc::from("ask") };
+        refused(&store, [spent()], Conflict::Spent).await;
+        let taken = Write::AskTaken {
+            id: Arc::from("ask"),
+            state: AskState::Answered,
+            act: Arc::new(act("owner")),
+        };
+        write(&store, [taken]).await.unwrap();
+        write(&store, [spent()]).await.unwrap();
+        refused(&store, [spent()], Conflict::Spent).await;
     })
     .await;
 }

@@ -4,6 +4,8 @@ mod anybody;
 mod asks;
 mod counts;
 mod erase;
+mod grants;
+mod links;
 mod list;
 mod migrations;
 mod opening;
@@ -20,8 +22,9 @@ use opening::{begin_running, prepare};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Conflict, Durability, Error, Scope, Write};
+use super::{Conflict, Durability, Error, GrantWrite, Scope, Write};
 use parking_lot::Mutex;
+use pilothouse_a2a::time::Timestamp;
 use rusqlite::{Connection, params};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -353,23 +356,34 @@ impl Write {
     fn refusal(&self) -> Option<Conflict> {
         match self {
             Self::Head { .. } => Some(Conflict::Moved),
-            Self::AskTaken { .. } => Some(Conflict::Taken),
+            Self::AskTaken { .. } | Self::AskMarked(_) => Some(Conflict::Taken),
+            Self::AskSpent { .. } | Self::Grant(GrantWrite::Used { .. }) => Some(Conflict::Spent),
+            Self::Grant(GrantWrite::New(..)) => Some(Conflict::GrantsFull),
             Self::Key { .. } => Some(Conflict::Exists),
             Self::Token(..) => Some(Conflict::Full),
-            Self::TokenRevoked { .. } => Some(Conflict::Gone),
+            Self::TokenRevoked { .. } | Self::LinkUsed { .. } => Some(Conflict::Gone),
             _ => None,
         }
     }
 
-    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), Error> {
+    /// What follows of it: counts of tasks, and the end of a task's asks.
+    fn apply_beside(&self, connection: &Connection, counts: &mut Counts) -> Result<(), Error> {
         match self {
             Self::Task(row, _) => counts.made(&row.scope, row.state as i64),
-            Self::Head { n, status: Some((state, _)), .. } => {
+            Self::Head { n, status: Some((state, at)), .. } => {
                 counts.moves(connection, *n, Some(*state as i64))?;
+                if state.is_terminal() {
+                    asks::task_ended(connection, *n, *state, *at)?;
+                }
             }
             Self::TaskGone { n } => counts.moves(connection, *n, None)?,
             _ => {}
         }
+        Ok(())
+    }
+
+    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), Error> {
+        self.apply_beside(connection, counts)?;
         let changed = match self {
             Self::Task(row, bytes) => connection
                 .prepare_cached(
@@ -447,6 +461,7 @@ impl Write {
                 .execute(params![&**id, at.as_millisecond()])?,
             Self::SessionGone { id } => {
                 usage::session_gone(connection, id)?;
+                grants::session_gone(connection, id)?;
                 connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute(params![&**id])?
             }
             Self::Push(row) => push::put(connection, row)?,
@@ -455,10 +470,17 @@ impl Write {
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
-            Self::AskTaken { id } | Self::AskGone { id } => asks::gone(connection, id)?,
+            Self::AskMarked(row) => asks::mark(connection, row)?,
+            Self::AskTaken { id, state, act } => asks::end(connection, id, *state, act.at, Some(act))?,
+            Self::AskGone { id, state, act } => asks::end(connection, id, *state, Timestamp::now(), act.as_deref())?,
+            Self::AskSpent { id } => asks::spend(connection, id)?,
+            Self::Grant(write) => grants::apply(connection, write)?,
+            Self::AsksSwept { count, bytes } => asks::sweep(connection, *count, *bytes)?,
             Self::Key { scope, key, print, n } => put_key(connection, scope, key, print, *n)?,
             Self::Token(row, most) => tokens::put(connection, row, *most)?,
             Self::TokenRevoked { id, at } => tokens::revoke(connection, id, *at)?,
+            Self::Link(row) => links::put(connection, row)?,
+            Self::LinkUsed { hash, at } => links::use_once(connection, hash, *at)?,
             Self::CallerGone { caller } => erase::caller_gone(connection, caller)?,
             Self::Scrub => 0,
             Self::Usage { n, session, caller, day, used } => {
@@ -504,46 +526,4 @@ fn put_key(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Filter;
-
-    #[tokio::test]
-    async fn a_list_in_a_store_of_an_earlier_schema_counts_and_shows_all_of_its_tasks() {
-        for version in [8, 9] {
-            has_all_tasks_of(version).await;
-        }
-    }
-
-    async fn has_all_tasks_of(version: usize) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("store.db");
-        let earlier = Connection::open(&file).unwrap();
-        for sql in &migrations::MIGRATIONS[..version] {
-            earlier.execute_batch(sql).unwrap();
-        }
-        earlier.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
-        let put = "INSERT INTO tasks VALUES (?1, 'task-' || ?1, 'owner', 'fake', 'c', 's', NULL, 1 + ?1 % 8, ?1, 0, 1, 0)";
-        for n in 0..40 {
-            earlier.execute(put, [n]).unwrap();
-        }
-        drop(earlier);
-        let store = Sqlite::in_folder(
-            folder.path(),
-            &file,
-            lock(folder.path(), "a test").unwrap(),
-            1,
-            true,
-        )
-        .unwrap();
-        let pages = store.read_together(|reads| {
-            let scope = Scope { caller: Arc::from("owner"), agent: Arc::from("fake") };
-            let states = [1, 2, 3, 6].map(|number| Some(read::state_of(number)));
-            let states = states.into_iter().chain([None]);
-            let page = |state| reads.list(&scope, &Filter { state, ..Filter::default() }, None, 50);
-            states.map(page).collect::<Result<Vec<_>, _>>()
-        });
-        let counts = pages.await.unwrap().into_iter().map(|page| (page.total, page.rows.len()));
-        assert_eq!(counts.collect::<Vec<_>>(), [(5, 5), (5, 5), (5, 5), (5, 5), (40, 40)]);
-    }
-}
+mod tests;

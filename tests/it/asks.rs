@@ -39,6 +39,14 @@ fn post(world: &World, token: &str, id: &str, body: &str) -> Reply {
     world.post(&format!("/api/v1/asks/{id}"), &headers, body.as_bytes())
 }
 
+/// An ask by its id, whether or not it is open.
+fn read(world: &World, id: &str) -> Value {
+    let headers = [("Authorization", &*format!("Bearer {OWNER}"))];
+    let reply = world.get(&format!("/api/v1/asks/{id}"), &headers);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()
+}
+
 /// Params of an answer as data to a task.
 fn decision(task: &Value, data: Value) -> Value {
     let mut params = message_with(json!([{"data": data}]));
@@ -159,10 +167,10 @@ fn an_ask_is_answered_once() {
     let id = ask_id(&task);
     assert_eq!(post(&world, OWNER, id, r#"{"answer": "cue go; say a"}"#).status, 200);
     let again = post(&world, OWNER, id, r#"{"answer": "say b"}"#);
-    assert_eq!(again.status, 404, "{}", again.text());
+    assert_eq!(again.status, 409, "{}", again.text());
     let params = decision(&task, json!({"askId": id, "answer": "say b"}));
     let error = world.error("SendMessage", params);
-    assert_eq!(error["code"], -32004, "{error}");
+    assert_eq!(error["code"], -32059, "{error}");
     world.cue("go");
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
     assert_eq!(answer(&task), "a");
@@ -172,18 +180,31 @@ fn an_ask_is_answered_once() {
 fn of_many_answers_at_once_one_is_taken() {
     let world = World::start();
     let task = asked(&world);
-    let statuses: Vec<u16> = std::thread::scope(|scope| {
+    let replies: Vec<Reply> = std::thread::scope(|scope| {
         let answers: Vec<_> = (0..8)
             .map(|n| {
                 let (world, id) = (&world, ask_id(&task));
                 let body = json!({"answer": format!("say {n}")}).to_string();
-                scope.spawn(move || post(world, OWNER, id, &body).status)
+                scope.spawn(move || post(world, OWNER, id, &body))
             })
             .collect();
         answers.into_iter().map(|one| one.join().unwrap()).collect()
     });
-    let taken = statuses.iter().filter(|status| **status == 200).count();
-    assert_eq!(taken, 1, "{statuses:?}");
+    let (taken, told): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 200);
+    assert_eq!(taken.len(), 1, "{}", told[0].text());
+    let said = taken[0].json()["ask"]["answer"].clone();
+    for reply in told {
+        // Each is told who was quicker, and where to go on.
+        let error = reply.json()["error"].take();
+        let details = &error["details"][0]["metadata"];
+        assert_eq!((reply.status, &details["by"]), (409, &json!("owner")), "{error}");
+        assert_eq!(
+            (&details["at"], &details["decision"]),
+            (&said["at"], &json!("answer")),
+            "{error}"
+        );
+        assert!(text_of(&error, "message").contains("send a message to task"), "{error}");
+    }
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
     let history = task["history"].as_array().unwrap();
     let users = history.iter().filter(|message| message["role"] == "ROLE_USER");
@@ -315,6 +336,134 @@ fn an_answer_that_is_repeated_is_not_the_answer_to_the_next_question() {
     assert_eq!(ask_id(&world.send(params)), ask_id(&next));
 }
 
+// === what is known of an ask ===
+
+#[test]
+fn an_answered_ask_says_who_answered_what_when_and_from_where_also_after_a_restart() {
+    let mut world = World::start();
+    let task = asked(&world);
+    let open = read(&world, ask_id(&task));
+    assert_eq!((&open["state"], &open["mayAnswer"]), (&json!("open"), &json!(["owner"])));
+    assert!(text_of(&open, "folder").contains("work"), "{open}");
+    post(&world, OWNER, ask_id(&task), r#"{"answer": "say x"}"#);
+    world.await_state(text_of(&task, "id"), &["COMPLETED"]);
+    let ended = read(&world, ask_id(&task));
+    let answer = &ended["answer"];
+    assert_eq!(ended["state"], "answered");
+    assert_eq!((&answer["by"], &answer["binding"]), (&json!("owner"), &json!("API")));
+    assert_eq!((&answer["address"], &answer["answer"]), (&json!("127.0.0.1"), &json!("say x")));
+    assert!(text_of(answer, "at") >= text_of(&ended, "created"), "{ended}");
+    assert!(text_of(&ended, "next").contains(text_of(&task, "id")), "{ended}");
+    world.restart();
+    assert_eq!(read(&world, ask_id(&task)), ended);
+    let headers = [("Authorization", &*format!("Bearer {OWNER}"))];
+    for state in ["answered", "ended"] {
+        let listed = world.get(&format!("/api/v1/asks?state={state}"), &headers).json();
+        assert_eq!(listed["asks"], json!([ended]), "{state}");
+    }
+    assert_eq!(world.get("/api/v1/asks?state=expired", &headers).json()["totalSize"], 0);
+    assert_eq!(world.get("/api/v1/asks?state=gone", &headers).status, 400);
+}
+
+#[test]
+fn the_same_answer_again_is_no_error_and_does_nothing_a_second_time() {
+    let world = World::start();
+    let task = asked(&world);
+    let body = r#"{"answer": "say x"}"#;
+    let first = post(&world, OWNER, ask_id(&task), body).json();
+    world.await_state(text_of(&task, "id"), &["COMPLETED"]);
+    let again = post(&world, OWNER, ask_id(&task), body);
+    assert_eq!((again.status, &again.json()["ask"]), (200, &first["ask"]), "{}", again.text());
+    let data = json!({"askId": ask_id(&task), "answer": "say x"});
+    let repeated = world.send(decision(&task, data));
+    let users = repeated["history"].as_array().unwrap();
+    let users = users.iter().filter(|message| message["role"] == "ROLE_USER");
+    assert_eq!((state(&repeated), users.count()), ("COMPLETED", 2));
+}
+
+#[test]
+fn a_short_id_names_an_ask_in_each_way_to_answer() {
+    let world = World::start();
+    for by_message in [false, true] {
+        let task = asked(&world);
+        let short = text_of(&read(&world, ask_id(&task)), "shortId").to_owned();
+        assert_eq!((short.len(), &read(&world, &short)["taskId"]), (6, &task["id"]));
+        let parts = task["status"]["message"]["parts"].as_array().unwrap();
+        let shown = parts.iter().find_map(|part| part.get("data")).unwrap();
+        assert_eq!(text_of(shown, "shortId"), short);
+        if by_message {
+            let data = json!({"askId": short, "answer": "say x"});
+            assert_eq!(answer(&world.send(decision(&task, data))), "x");
+        } else {
+            assert_eq!(post(&world, OWNER, &short, r#"{"answer": "say x"}"#).status, 200);
+        }
+    }
+}
+
+#[test]
+fn another_caller_reads_and_claims_no_ask() {
+    let world = World::start();
+    let task = asked(&world);
+    let headers = [("Authorization", &*format!("Bearer {BOB}"))];
+    let path = format!("/api/v1/asks/{}", ask_id(&task));
+    assert_eq!(world.get(&path, &headers).status, 404);
+    assert_eq!(post(&world, BOB, ask_id(&task), r#"{"decision": "claim"}"#).status, 404);
+}
+
+#[test]
+fn a_claimed_ask_says_who_answers_it_and_is_answered_all_the_same() {
+    let world = World::start();
+    let task = asked(&world);
+    let claimed = post(&world, OWNER, ask_id(&task), r#"{"decision": "claim", "for": "1m"}"#);
+    assert_eq!(claimed.status, 200, "{}", claimed.text());
+    let ask = listed(&world, OWNER).remove(0);
+    assert_eq!((&ask["state"], &ask["claim"]["by"]), (&json!("claimed"), &json!("owner")));
+    assert!(text_of(&ask["claim"], "until") > text_of(&ask["claim"], "at"), "{ask}");
+    let long = post(&world, OWNER, ask_id(&task), r#"{"decision": "claim", "for": "1h"}"#);
+    assert!(long.status == 400 && long.text().contains("asks.claim"), "{}", long.text());
+    assert_eq!(post(&world, OWNER, ask_id(&task), r#"{"answer": "say x"}"#).status, 200);
+    let late = post(&world, OWNER, ask_id(&task), r#"{"decision": "claim"}"#);
+    assert_eq!(late.status, 409, "{}", late.text());
+}
+
+#[test]
+fn a_deferred_ask_leaves_the_list_ends_its_process_and_is_answered_later() {
+    let files = json!({"agents": {"fake": {"skills_source": "files"}}});
+    let world = scripted("claude", ASKS_ONCE).config(files).start();
+    let id = world.begin("go");
+    let task = world.await_state(&id, &["INPUT_REQUIRED"]);
+    let deferred = post(&world, OWNER, ask_id(&task), r#"{"decision": "defer", "for": "2h"}"#);
+    assert_eq!(deferred.status, 200, "{}", deferred.text());
+    none_are_open(&world);
+    let headers = [("Authorization", &*format!("Bearer {OWNER}"))];
+    let listed = world.get("/api/v1/asks?state=deferred", &headers).json();
+    assert_eq!((&listed["totalSize"], &listed["asks"][0]["taskId"]), (&json!(1), &json!(id)));
+    let is_parked = await_true(world.patience(), || {
+        let headers = [("Authorization", &*format!("Bearer {OWNER}"))];
+        world.get("/ready", &headers).json()["processes"]["live"] == 0
+    });
+    assert!(is_parked, "the process still waits for the answer");
+    // The first process is gone: the second one asks for the same and is answered as decided.
+    assert_eq!(post(&world, OWNER, ask_id(&task), r#"{"decision": "allow"}"#).status, 200);
+    let task = world.await_state(&id, &["COMPLETED"]);
+    assert_eq!(answer(&task), "allowed");
+}
+
+/// Asks once, and says how that was answered.
+const ASKS_ONCE: &str = r#"#!/bin/sh
+read prompt
+echo '{"type":"system","subtype":"init","session_id":"the-session"}'
+echo '{"type":"control_request","request_id":"1","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"npm test"}}}'
+while read line; do
+    case $line in
+    *'"behavior":"allow"'*) said=allowed; break;;
+    *'"behavior":"deny"'*) said=denied; break;;
+    esac
+done
+echo '{"type":"result","subtype":"success","is_error":false,"result":"'$said'"}'
+read more
+"#;
+
 // === the end of an ask ===
 
 #[test]
@@ -325,10 +474,11 @@ fn a_question_that_nobody_answers_in_time_cancels_its_task() {
     assert!(words(&over).contains("300ms"), "{}", words(&over));
     none_are_open(&world);
     let reply = post(&world, OWNER, ask_id(&task), r#"{"answer": "say x"}"#);
-    assert_eq!(reply.status, 404);
+    assert_eq!(reply.status, 409);
     let data = json!({"askId": ask_id(&task), "answer": "say x"});
     let error = world.error("SendMessage", decision(&task, data));
-    assert_eq!(error["code"], -32004, "{error}");
+    assert_eq!(error["code"], -32059, "{error}");
+    assert_eq!(read(&world, ask_id(&task))["state"], "expired");
 }
 
 #[test]
@@ -338,7 +488,8 @@ fn canceling_the_task_voids_its_ask() {
     world.rpc("CancelTask", json!({"id": task["id"]}));
     none_are_open(&world);
     let reply = post(&world, OWNER, ask_id(&task), r#"{"answer": "say x"}"#);
-    assert_eq!(reply.status, 404);
+    assert_eq!(reply.status, 409);
+    assert_eq!(read(&world, ask_id(&task))["state"], "withdrawn");
 }
 
 #[test]
@@ -400,7 +551,7 @@ fn an_ask_of_an_earlier_try_of_a_turn_is_not_stored_any_more_when_the_turn_waits
     let store = rusqlite::Connection::open(world.path("state").join("pilothouse.db")).unwrap();
     let mut rows = Vec::new();
     let is_gone = await_true(world.patience(), || {
-        let mut select = store.prepare("SELECT id FROM asks").unwrap();
+        let mut select = store.prepare("SELECT id FROM asks WHERE state <= 2").unwrap();
         let ids = select.query_map([], |row| row.get(0)).unwrap();
         rows = ids.collect::<Result<Vec<String>, _>>().unwrap();
         rows == [ask_id(&second)]

@@ -2,6 +2,7 @@
 
 use crate::cli_asks::{pilothouse, url};
 use crate::reading::{at_once, message, message_in, text_of};
+use crate::webhook::Webhook;
 use crate::world::{BOB, OWNER, World};
 use serde_json::{Value, json};
 use std::fs;
@@ -47,7 +48,9 @@ fn erase(world: &World, what: &Value) -> Value {
 fn nothing_is_left_of_an_erased_caller_and_others_keep_all_of_theirs() {
     let described = World::describe();
     let log = described.path("agents.jsonl");
-    let world = described.config(json!({"log": {"path": log}})).start();
+    let hook = Webhook::start();
+    let config = json!({"log": {"path": log}, "push": {"allow": ["127.0.0.0/8"]}});
+    let world = described.config(config).start();
     let kept = world.send(message_in("mine", "write mine.txt kept; say kept"));
     for script in ["write note.txt", "artifact one", "say", "ask"] {
         world.rpc_as(BOB, "SendMessage", message(&format!("{script} {MARKER}")));
@@ -55,7 +58,7 @@ fn nothing_is_left_of_an_erased_caller_and_others_keep_all_of_theirs() {
     let running =
         world.rpc_as(BOB, "SendMessage", at_once(message(&format!("status {MARKER}; wait never"))));
     let id = text_of(&running["task"], "id").to_owned();
-    let hook = json!({"taskId": id, "id": MARKER, "url": format!("https://192.0.2.1/{MARKER}")});
+    let hook = json!({"taskId": id, "id": MARKER, "url": hook.url(&format!("/{MARKER}"))});
     world.rpc_as(BOB, "CreateTaskPushNotificationConfig", hook);
     assert!(!found(&world).is_empty());
     let erased = erase(&world, &json!({"caller": "bob"}));

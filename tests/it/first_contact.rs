@@ -92,23 +92,37 @@ fn without_a_sandbox_the_demo_agent_alone_is_served_and_what_is_missing_is_said(
     assert!(terminal.end().0.contains("SIGINT: ending"));
 }
 
-#[test]
-fn without_a_sandbox_an_agent_that_was_named_is_refused() {
-    let program = fake_agent();
-    let command = [&NO_NAMESPACES[..], &["serve", "--port", "0", "--agent", "command"]].concat();
+/// A start without a sandbox that is refused; its words.
+fn refused(args: &[&str], variable: (&str, &str)) -> String {
     let home = tempfile::tempdir().unwrap();
-    let refused = Command::new(command[0])
-        .args(&command[1..])
+    let refused = Command::new(NO_NAMESPACES[0])
+        .args(&NO_NAMESPACES[1..])
+        .args(SERVE)
+        .args(args)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("HOME", home.path())
-        .env("AGENT_CMD", program)
+        .env(variable.0, variable.1)
         .current_dir(home.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(69), "{said}");
-    assert!(said.contains("no isolation gives"), "{said}");
+    said
+}
+
+#[test]
+fn without_a_sandbox_nothing_that_was_configured_is_replaced_by_the_demo_agent() {
+    let program = fake_agent();
+    for (args, variable) in [
+        (&["--agent", "command"][..], ("AGENT_CMD", &*program)),
+        (&["--host", "0.0.0.0"], ("LANG", "C")),
+        (&["--isolation", "bubblewrap"], ("LANG", "C")),
+        (&[], ("PILOTHOUSE_ISOLATION_REQUIRE", "[\"fs.read\"]")),
+    ] {
+        let said = refused(args, variable);
+        assert!(said.contains("no isolation gives"), "{args:?}: {said}");
+    }
 }
 
 #[test]
@@ -116,7 +130,8 @@ fn a_repository_and_a_relative_name_in_the_working_folder_are_named_at_the_start
     let described = World::describe().file("agent.py", 0o644, "");
     std::fs::create_dir(described.cwd().join(".git")).unwrap();
     let args = json!(["agent.py"]);
-    let world = described.agent(json!({"args": args})).start();
+    let config = json!({"workspace": {"path": "workspace"}});
+    let world = described.agent(json!({"args": args})).config(config).start();
     let said = world.stderr();
     assert!(said.contains("`fake` does not see the repository in this folder"), "{said}");
     let instead = world.path("cwd").join("agent.py");

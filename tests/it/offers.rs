@@ -10,7 +10,6 @@ use std::process::Command;
 /// Plays Claude Code as far as it is asked what it offers: it notes that it was asked, and says what lies in a file.
 const CLI: &str = "#!/bin/sh
 [ \"$1\" = --version ] && echo '9.9.9 (Claude Code)' && exit
-[ \"$1\" = --help ] && echo '--version --verbose --settings <file>' && exit
 read -r line
 echo \"$*\" >> \"$ASKED\"
 cat \"$ANSWER\"
@@ -181,8 +180,6 @@ fn what_differs_from_the_files_is_a_warning_at_the_start_and_in_doctor() {
         assert!(doctor.contains(words), "`{words}` in doctor:\n{doctor}");
     }
     assert!(!started.contains("the skill `silent`"), "{started}");
-    assert!(doctor.contains("It does not know --input-format, --output-format,"), "{doctor}");
-    assert!(!doctor.contains("--verbose"), "{doctor}");
     for told in [started, doctor] {
         assert!(
             told.contains("Claude Code 9.9.9, which was not tested with this server"),

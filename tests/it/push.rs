@@ -57,7 +57,7 @@ fn by_default_a_webhook_is_told_changes_of_the_state_and_finished_artifacts() {
             let update = &body["artifactUpdate"];
             let state = body["task"]["status"]["state"].as_str();
             let state = state.or_else(|| body["statusUpdate"]["status"]["state"].as_str());
-            state.map(ToOwned::to_owned).unwrap_or_else(|| parts_text(&update["artifact"]["parts"]))
+            state.map_or_else(|| parts_text(&update["artifact"]["parts"]), ToOwned::to_owned)
         })
         .collect();
     let expected =

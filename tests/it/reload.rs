@@ -50,6 +50,18 @@ fn a_reload_takes_tokens_rules_and_ceilings_and_no_running_turn_is_lost() {
 }
 
 #[test]
+fn a_reload_gives_agents_what_the_environment_file_holds_by_then() {
+    let builder = World::describe().file(".env", 0o600, "MY_TOOL=one\n");
+    let env_file = builder.cwd().join(".env");
+    let world = builder.agent(json!({"env": {"pass": ["MY_TOOL"]}})).start();
+    assert_eq!(answer(&world.say("env MY_TOOL")), "one");
+    std::fs::write(&env_file, "MY_TOOL=two\n").unwrap();
+    let (status, told) = post(&world, OWNER, "/api/v1/reload");
+    assert_eq!((status, &told["changed"]), (200, &json!(["agents.fake.env"])), "{told}");
+    assert_eq!(answer(&world.say("env MY_TOOL")), "two");
+}
+
+#[test]
 fn a_configuration_that_cannot_be_used_is_refused_whole_and_the_one_in_force_stays() {
     let mut world = World::start();
     world.rewrite(json!({"auth": {"tokens": {"bob": null}}, "limits": {"body": "much"}}));

@@ -163,6 +163,9 @@ fn a_token_is_for_the_agents_that_it_names_and_until_its_time() {
     assert_eq!(error["code"], -32051, "{error}");
     assert!(text_of(&error, "message").contains("agent `fake`"), "{error}");
     assert_eq!(get(&world, &secret, "/agents/other/tasks").status, 200);
+    let sessions =
+        ["/api/v1/sessions", "/agents/fake/api/v1/sessions", "/agents/other/api/v1/sessions"];
+    assert_eq!(sessions.map(|path| get(&world, &secret, path).status), [403, 403, 200]);
     let past = json!({"caller": "ann", "expires": "2020-01-01"});
     assert_eq!(post(&world, OWNER, "/api/v1/tokens", &past).status, 400);
     for wrong in [

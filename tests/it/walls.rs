@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::sync::OnceLock;
 
+mod asking;
 mod attacks;
 mod connecting;
 mod egress;

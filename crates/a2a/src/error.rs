@@ -81,6 +81,8 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The session is lent to somebody else, or at work.
     SessionInUse,
+    /// The ask was answered by somebody else, or cannot be answered any more.
+    AskNotOpen,
 }
 
 /// One kind of error on every wire.
@@ -105,7 +107,7 @@ macro_rules! codes {
         /// The one table of errors, by specification 1.0.1 (5.4, 9.5, 10.6, 11.6). The codes from
         /// -32050 down are ours: the specification keeps -32001 to -32099 for A2A and has none for
         /// what every server needs.
-        pub const ERRORS: [Codes; 23] = [$(Codes {
+        pub const ERRORS: [Codes; 24] = [$(Codes {
             kind: ErrorKind::$kind,
             json_rpc: $json_rpc,
             http: $http,
@@ -141,6 +143,7 @@ codes! {
     NotFound                       -32056 404 NOT_FOUND            5 NOT_FOUND,
     MethodNotAllowed               -32057 405 UNIMPLEMENTED       12 METHOD_NOT_ALLOWED,
     SessionInUse                   -32058 409 FAILED_PRECONDITION  9 SESSION_IN_USE,
+    AskNotOpen                     -32059 409 FAILED_PRECONDITION  9 ASK_NOT_OPEN,
 }
 
 impl ErrorKind {

@@ -153,6 +153,7 @@ fn old_name(kind: ErrorKind) -> &'static str {
         ErrorKind::TaskNotCancelable => "TaskNotCancelableError",
         ErrorKind::PushNotificationNotSupported => "PushNotificationNotSupportedError",
         ErrorKind::UnsupportedOperation
+        | ErrorKind::AskNotOpen
         | ErrorKind::ExtensionSupportRequired
         | ErrorKind::VersionNotSupported => "UnsupportedOperationError",
         ErrorKind::ContentTypeNotSupported => "ContentTypeNotSupportedError",

@@ -105,6 +105,12 @@ impl Connection {
         true
     }
 
+    /// Waits for a place for its request again.
+    pub(super) async fn acquire_permit(&self, live: &CredentialState) {
+        let permit = live.places.acquire().await;
+        *self.permit.lock() = Some(permit);
+    }
+
     /// Its permit, for the owner of the last bytes of the request.
     pub(super) fn take_permit(&self) -> Option<RequestPermit> {
         self.permit.lock().take()

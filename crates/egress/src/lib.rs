@@ -10,7 +10,8 @@
 //!
 //! `CONNECT host:port` and `GET http://host/` are compared with the rules of the [`Policy`]. `/model/NAME/` and
 //! `/git/HOST/` lead by a [`Route`] to a fixed upstream, where a credential of the operator replaces the session's
-//! token. A refusal goes to the session, and to [`EgressCredential::next_refusal`].
+//! token. A refusal goes to the session, and to [`EgressCredential::next_refusal`]. Where the policy says so (`ask`), the
+//! connection waits instead, and whoever takes [`EgressCredential::next_question`] lets it through or not.
 //!
 //! A connection serves one request. From the first byte of the request to the last byte of the response it holds a
 //! permit (`permits.rs`), which bounds the memory of all connections. A tunnel holds no bytes and needs no permit.
@@ -40,6 +41,7 @@ mod policy;
 mod provider;
 mod proxy;
 mod push_rule;
+mod question;
 mod reach;
 mod refusal;
 mod refusal_of_model;
@@ -55,6 +57,7 @@ pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
 pub use push_rule::PushRule;
+pub use question::HostQuestion;
 pub use refusal::{Reason, Refusal};
 pub use refusal_of_model::ModelRefusal;
 pub use route::{BadVariable, ModelRoute, Route, take_keys, take_keys_beside};
@@ -69,6 +72,7 @@ use connection::{Connection, UnboundConnections};
 use ipnet::IpNet;
 use parking_lot::{Mutex, MutexGuard};
 use permits::{RequestPermits, SessionPermits};
+use question::HostQuestions;
 use refusal::Refusals;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -102,6 +106,7 @@ pub struct Egress(Arc<Core>);
 struct Core {
     inner: Vec<IpNet>,
     connections: usize,
+    asking: (usize, Duration),
     places: RequestPermits,
     lookup: Arc<dyn Lookup>,
     network: Arc<Network>,
@@ -138,6 +143,10 @@ pub struct EgressBounds {
     pub own_requests: usize,
     /// Further requests, of all credentials together.
     pub requests: usize,
+    /// Connections of one credential that wait for a person's answer.
+    pub asking: usize,
+    /// How long one waits.
+    pub ask_wait: Duration,
 }
 
 /// What all connections of a credential share.
@@ -148,6 +157,7 @@ struct CredentialState {
     places: SessionPermits,
     upstream: Upstream,
     refusals: Refusals,
+    questions: HostQuestions,
     /// What may be pushed, where that is not everything.
     pushes: OnceLock<PushRule>,
     counted: Arc<Mutex<Counted>>,
@@ -184,6 +194,7 @@ impl Egress {
         Self(Arc::new(Core {
             inner,
             connections: bounds.connections.clamp(1, Semaphore::MAX_PERMITS),
+            asking: (bounds.asking, bounds.ask_wait),
             places: RequestPermits::new(bounds.own_requests, bounds.requests),
             lookup,
             network: network.clone(),
@@ -257,6 +268,7 @@ impl Egress {
             places: self.0.places.share(),
             upstream: Upstream::new(connect, idle, self.0.upstreams.clone()),
             refusals: Refusals::default(),
+            questions: HostQuestions::new(self.0.asking.0, self.0.asking.1),
             pushes: OnceLock::new(),
             counted: Arc::default(),
             end: CancellationToken::new(),
@@ -384,6 +396,11 @@ impl EgressCredential {
     /// Waits for the next refusal. Each destination comes once. Cancel-safe.
     pub fn next_refusal(&self) -> impl Future<Output = Refusal> + Send + '_ {
         self.live.refusals.next()
+    }
+
+    /// Waits for the next connection about which a person is to be asked. Cancel-safe.
+    pub fn next_question(&self) -> impl Future<Output = HostQuestion> + Send + '_ {
+        self.live.questions.next()
     }
 
     /// What the responses of models through this credential have cost so far, in tokens.

@@ -24,6 +24,8 @@ const SHOWN: usize = 80;
 pub struct Policy {
     /// Hosts that may be reached.
     pub allow: Vec<HostRule>,
+    /// Hosts about which a person is asked where no rule permits them.
+    pub ask: Vec<HostRule>,
     /// Ways to a fixed upstream with a credential that stays in the server.
     pub routes: Vec<Route>,
     /// What the agent's CLI needs beside variables to find its routes.
@@ -35,7 +37,7 @@ pub struct Policy {
 impl Policy {
     /// Nothing is reached; `key` is what advice names.
     pub fn nothing(key: &str) -> Self {
-        Self { allow: Vec::new(), routes: Vec::new(), tool: Tool::default(), key: key.to_owned() }
+        Self { key: key.to_owned(), ..Self::default() }
     }
 }
 
@@ -128,9 +130,15 @@ impl Policy {
         Target::parse(address, None).is_ok_and(|target| self.permits(&target))
     }
 
+    /// Whether a person is to be asked about it.
+    pub(super) fn asks_about(&self, target: &Target) -> bool {
+        self.ask.iter().any(|rule| rule.matches(target))
+    }
+
     /// Whether a rule permits it that names it, or a domain above it.
     pub(super) fn names(&self, target: &Target) -> bool {
-        let mut rules = self.allow.iter().filter(|rule| rule.host != Pattern::Any);
+        let rules = self.allow.iter().chain(&self.ask);
+        let mut rules = rules.filter(|rule| rule.host != Pattern::Any);
         rules.any(|rule| rule.matches(target))
     }
 
@@ -144,6 +152,7 @@ impl fmt::Debug for Policy {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Policy")
             .field("allow", &self.allow)
+            .field("ask", &self.ask)
             .field("routes", &self.routes)
             .field("key", &self.key)
             .finish_non_exhaustive()

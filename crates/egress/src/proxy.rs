@@ -68,7 +68,7 @@ impl Connection {
             AfterRequest::RequestToProxy(hyper::upgrade::on(request))
         } else {
             let target = Target::parse(authority, None);
-            let target = check_permitted(&live, authority, target)?;
+            let target = self.check_permitted(&live, authority, target).await?;
             let far = self.core.reach(&live.policy, &target).await;
             let far = far.map_err(|why| explain_unreached(&live, &target, &why))?;
             AfterRequest::Tunnel(hyper::upgrade::on(request), far)
@@ -86,7 +86,8 @@ impl Connection {
             return Err(Box::new(text(StatusCode::BAD_REQUEST, line)));
         }
         let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let target = check_permitted(&live, authority, Target::parse(authority, Some(80)))?;
+        let target = Target::parse(authority, Some(80));
+        let target = self.check_permitted(&live, authority, target).await?;
         let far = self.core.reach_for_request(&live.policy, &target).await;
         let far = far.map_err(|why| explain_unreached(&live, &target, &why))?;
         let failed = |error: hyper::Error| {
@@ -131,6 +132,30 @@ impl Connection {
         })?;
         strip(answer.headers_mut());
         Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// The destination, if the session's rules permit it, or a person does who is asked.
+    async fn check_permitted(
+        &self,
+        live: &Arc<CredentialState>,
+        text: &str,
+        target: Result<Target, Unreadable>,
+    ) -> Result<Target, Refused> {
+        let target = target.map_err(|what| refuse(live, &Refusal::unreadable(text, &what)))?;
+        if live.policy.permits(&target) {
+            return Ok(target);
+        }
+        if live.policy.asks_about(&target) {
+            // A request that waits for a person leaves its place to others, to the session's model above all.
+            drop(self.take_permit());
+            let is_allowed = live.questions.ask(&target).await;
+            self.acquire_permit(live).await;
+            if is_allowed {
+                return Ok(target);
+            }
+        }
+        let key = &live.policy.key;
+        Err(refuse(live, &Refusal::not_allowed(&target, key)))
     }
 
     /// A request to the proxy itself.
@@ -211,21 +236,6 @@ where
         .with_upgrades();
     let _ = connection.await;
     upgrade.lock().take()
-}
-
-/// The destination, if the session's rules permit it.
-fn check_permitted(
-    live: &CredentialState,
-    text: &str,
-    target: Result<Target, Unreadable>,
-) -> Result<Target, Refused> {
-    let target = target.map_err(|what| refuse(live, &Refusal::unreadable(text, &what)))?;
-    if live.policy.permits(&target) {
-        Ok(target)
-    } else {
-        let key = &live.policy.key;
-        Err(refuse(live, &Refusal::not_allowed(&target, key)))
-    }
 }
 
 fn refuse(live: &CredentialState, refusal: &Refusal) -> Refused {

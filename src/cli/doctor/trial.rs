@@ -50,6 +50,7 @@ impl TrialServer {
         }
         config.store.path = "memory".into();
         "off".clone_into(&mut config.audit);
+        config.notifications.targets.clear();
         "127.0.0.1".clone_into(&mut config.server.host);
         (config.server.port, config.log.console, config.log.path) = (0, false, None);
         (config.auth.required, config.auth.token) = (true, None);

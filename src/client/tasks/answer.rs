@@ -41,6 +41,9 @@ pub(crate) struct ApproveArgs {
     /// Allow this tool for the rest of the session
     #[arg(long)]
     session: bool,
+    /// Allow what the ask proposes (`proposal`): commands that begin alike, or the same file, so often and so long
+    #[arg(long, conflicts_with_all = ["session", "input"])]
+    pattern: bool,
     /// Let the tool run with this input instead: a JSON object, the whole input
     #[arg(long, value_name = "JSON", value_parser = input)]
     input: Option<ToolInput>,
@@ -97,6 +100,8 @@ pub(super) enum PersonAnswer {
         /// With another input.
         input: Option<ToolInput>,
     },
+    /// Let the tool run, and further calls as the ask proposes.
+    AllowPattern,
     /// Do not; why.
     Deny(Option<String>),
     /// The answer to a question, or to several.
@@ -181,7 +186,10 @@ pub(crate) async fn carry_out(
     screen: Screen,
 ) -> Result<u8, Failure> {
     let (id, said, reply) = match command {
-        AnswerCommand::Approve(ApproveArgs { id, session, input, reply }) => {
+        AnswerCommand::Approve(ApproveArgs { id, pattern: true, reply, .. }) => {
+            (id.as_deref(), PersonAnswer::AllowPattern, reply)
+        }
+        AnswerCommand::Approve(ApproveArgs { id, session, input, reply, .. }) => {
             (id.as_deref(), PersonAnswer::Allow { session: *session, input: input.clone() }, reply)
         }
         AnswerCommand::Deny(args) => {
@@ -211,7 +219,11 @@ fn part(ask: &Ask, said: &PersonAnswer, named: Option<&str>) -> Result<Part, Str
     let unseen = named.is_some() && named != ask.id.as_deref();
     let permission = Ask::of_data(&serde_json::json!({"kind": "permission"}));
     let ask = match said {
-        PersonAnswer::Allow { .. } | PersonAnswer::Deny(_) if unseen => &permission,
+        PersonAnswer::Allow { .. } | PersonAnswer::AllowPattern | PersonAnswer::Deny(_)
+            if unseen =>
+        {
+            &permission
+        }
         _ => ask,
     };
     let mut data = match said {
@@ -220,6 +232,7 @@ fn part(ask: &Ask, said: &PersonAnswer, named: Option<&str>) -> Result<Part, Str
             let input = input.clone().map(|input| Value::Object(input.0));
             ask.decided(decision, input)?
         }
+        PersonAnswer::AllowPattern => serde_json::json!({"decision": "allow_pattern"}),
         PersonAnswer::Deny(reason) => ask.decided(Decision::Deny(reason.as_deref()), None)?,
         PersonAnswer::Words(texts) if unseen => match texts.as_slice() {
             [text] => serde_json::json!({"answer": text}),
@@ -244,6 +257,9 @@ fn plain(said: &PersonAnswer, data: &Value) -> Result<String, String> {
         PersonAnswer::Allow { input: Some(_), .. } => {
             Err("this agent is answered in words, which can change no input".to_owned())
         }
+        PersonAnswer::AllowPattern => {
+            Err("this agent is answered in words, which can allow no pattern".to_owned())
+        }
         PersonAnswer::Allow { session: true, .. } => Ok("allow for this session".to_owned()),
         PersonAnswer::Allow { .. } => Ok("allow".to_owned()),
         PersonAnswer::Deny(Some(reason)) => Ok(format!("deny: {reason}")),
@@ -265,6 +281,7 @@ pub(super) fn describe_decision(
         PersonAnswer::Allow { session: true, .. } => "allowed for the session",
         PersonAnswer::Allow { input: Some(_), .. } => "allowed with another input",
         PersonAnswer::Allow { .. } => "allowed",
+        PersonAnswer::AllowPattern => "allowed, and further calls as it proposes",
         PersonAnswer::Deny(_) => "denied",
         PersonAnswer::Words(_) => return None,
     };

@@ -101,7 +101,7 @@ impl Ask {
             text.filter(|text| !text.trim().is_empty()).map(ToOwned::to_owned)
         };
         let is_permission = match data.get("kind").and_then(Value::as_str) {
-            Some(kind) => kind == "permission",
+            Some(kind) => kind == "permission" || kind == "host",
             None => data.get("tool").is_some(),
         };
         let input = data.get("input").cloned().unwrap_or_default();
@@ -111,7 +111,7 @@ impl Ask {
         let choices = choices.filter_map(Choice::of).collect();
         let kind = if is_permission {
             AskDetails::Permission {
-                tool: text("tool").unwrap_or_else(|| "a tool".to_owned()),
+                tool: text("tool").or(text("host")).unwrap_or_else(|| "a tool".to_owned()),
                 title: text("title").or_else(|| text("text")),
                 input,
             }

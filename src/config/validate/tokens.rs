@@ -1,6 +1,6 @@
 //! What cannot be of the tokens of callers.
 
-use super::super::Config;
+use super::super::{Config, PLACES, TargetKind, fill_template};
 use super::{Found, SHORTEST_TOKEN, guess_among};
 use std::collections::BTreeSet;
 
@@ -59,6 +59,44 @@ impl Config {
                 found.add(
                     &[&key],
                     format!("`{key}` is the token of another caller too; give each its own"),
+                );
+            }
+        }
+    }
+}
+
+impl Config {
+    /// What cannot be of the targets of notifications.
+    pub(super) fn check_notifications(&self, found: &mut Found) {
+        for (name, target) in &self.notifications.targets {
+            let key = |member: &str| format!("notifications.targets.{name}.{member}");
+            let is_url = target.url.starts_with("http://") || target.url.starts_with("https://");
+            if !is_url {
+                found.add(
+                    &[&key("url")],
+                    format!("`{}` must begin with http:// or https://", key("url")),
+                );
+            }
+            if target.links && self.server.public_url.is_none() {
+                found.add(
+                    &[&key("links"), "server.public_url"],
+                    format!(
+                        "`{}` needs `server.public_url`: the address that people open a link at",
+                        key("links")
+                    ),
+                );
+            }
+            let Some(template) = &target.template else { continue };
+            let values = PLACES.map(|place| (place, "x"));
+            let is_json =
+                serde_json::from_str::<serde_json::Value>(&fill_template(template, &values));
+            if target.kind != TargetKind::Webhook || is_json.is_err() {
+                found.add(
+                    &[&key("template")],
+                    format!(
+                        "`{}` must be JSON with places like {{title}} inside of its texts, and is for `kind: webhook` alone",
+                        key("template")
+                    ),
                 );
             }
         }

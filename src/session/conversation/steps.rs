@@ -6,12 +6,11 @@ use crate::config::AskPolicy;
 use crate::session::ending::fault_with;
 use crate::session::long_line;
 use crate::session::pipe::{Chunk, try_read};
-use crate::session::questions::{Command, ask_row};
+use crate::session::questions::Command;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, Step};
 use pilothouse_sandbox::process::tree::Moment;
-use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Bytes of records that are stored at a time. A record takes several times as many until it is stored.
@@ -92,7 +91,8 @@ impl Conversation<'_> {
     pub(super) fn has_room(&self) -> bool {
         let config = &self.deps.config;
         let (gathered, gathered_bytes) = self.translator.gathered();
-        self.questions.have_room(&config.asks, gathered)
+        self.undecided.is_empty()
+            && self.questions.have_room(&config.asks, gathered)
             && gathered_bytes < GATHERED_BYTES
             && self.running.outbox.waiting() <= config.limits.outbox.as_usize()
     }
@@ -160,14 +160,7 @@ impl Conversation<'_> {
                 self.log.reveal();
                 self.answer(ask);
             }
-            Step::Withdraw(ask) => {
-                let command = self.questions.withdraw(&ask);
-                let was_last = command.is_some() && !self.questions.are_open();
-                self.carry_out(command);
-                if was_last && !self.ending.has_begun() {
-                    self.translator.status("the question was withdrawn", None);
-                }
-            }
+            Step::Withdraw(ask) => self.withdraw(&ask),
             Step::Ready => {
                 // A process that was started for this turn: what it has now (MCP servers, say) is its own.
                 self.running.starting = None;
@@ -187,19 +180,36 @@ impl Conversation<'_> {
         }
     }
 
-    /// Answers an ask as it is known, or by policy, or asks a person.
+    /// Nobody needs the answer to an ask any more.
+    pub(super) fn withdraw(&mut self, ask: &str) {
+        self.undecided.retain(|undecided| undecided.id != *ask);
+        let command = self.questions.withdraw(ask);
+        let was_last = command.is_some() && !self.questions.are_open();
+        self.carry_out(command);
+        if was_last && !self.ending.has_begun() {
+            self.translator.status("the question was withdrawn", None);
+        }
+    }
+
+    /// The process has ended, and with it the connections that waited.
+    pub(super) fn withdraw_hosts(&mut self) {
+        for ask in self.hosts.take_all() {
+            self.withdraw(&ask);
+        }
+    }
+
+    /// Answers an ask by policy, or has it judged by what persons have said.
     fn answer(&mut self, ask: Ask) {
         let answer = if self.ending.has_begun() {
             Answer::Deny { message: "the turn is being ended".to_owned() }
         } else if asks::is_cut(&ask.kind) {
             self.translator.report_policy(&ask.kind, false);
             Answer::Deny { message: asks::TOO_LONG.to_owned() }
-        } else if let Some(answer) = self.granted.find(&ask.kind) {
-            answer
         } else {
             let policy = asks::policy(&self.agent.policy(), &self.log.scope.caller, &ask.kind);
             if policy == AskPolicy::Ask {
-                return self.ask(ask);
+                self.undecided.push(ask);
+                return;
             }
             let is_allowed = policy == AskPolicy::Allow;
             self.translator.report_policy(&ask.kind, is_allowed);
@@ -210,14 +220,5 @@ impl Conversation<'_> {
             }
         };
         self.carry_out([Command::Tell(ask.id, answer)]);
-    }
-
-    fn ask(&mut self, ask: Ask) {
-        let row = Arc::new(ask_row(self.log, asks::data(ask.kind), false, &self.deps.config));
-        // Known before it is shown: whoever sees it may answer at once.
-        match self.deps.asks.add(row.clone()) {
-            Ok(()) => self.questions.add(ask.id, row, Instant::now()),
-            Err(full) => self.stop(fault_with(&full, full.hint())),
-        }
     }
 }

@@ -9,8 +9,7 @@ use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::time::Timestamp;
 use serde_json::json;
 
-const ALLOW: Decision = Decision::Allow { input: None, session: false };
-const ALLOW_SESSION: Decision = Decision::Allow { input: None, session: true };
+const ALLOW: Decision = Decision::Allow { input: None, grant: None };
 const YES: Answer = Answer::Allow { input: None };
 
 fn log() -> Arc<TaskLog> {
@@ -69,11 +68,10 @@ fn tell(ask: &str, answer: Answer) -> Command {
 #[test]
 fn a_question_that_is_answered_before_it_is_stored_is_not_stored() {
     let (mut questions, ids) = ask(&["Bash"]);
-    let mut granted = Granted::default();
-    assert!(questions.answer(&ids[0], &ALLOW, &mut granted).is_some());
+    assert!(questions.answer(&ids[0], &ALLOW).is_some());
     let (fresh, writes) = questions.changes();
     assert!(fresh.is_empty());
-    assert!(matches!(&writes[..], [Write::AskGone { id }] if *id == ids[0]), "{writes:?}");
+    assert!(matches!(&writes[..], [Write::AskGone { id, .. }] if *id == ids[0]), "{writes:?}");
 }
 
 #[test]
@@ -84,8 +82,7 @@ fn a_question_is_shown_after_everything_that_was_said_before_it_and_later_words_
         (vec!["before".into()], Some(ids[0].clone()))
     );
     assert_eq!(release(&mut questions, said("later")), (vec![], None));
-    let told = questions.answer(&ids[0], &ALLOW, &mut Granted::default());
-    assert_eq!(told, Some(vec![tell("0", YES)]));
+    assert_eq!(questions.answer(&ids[0], &ALLOW), Some(tell("0", YES)));
     assert_eq!(
         release(&mut questions, said("after")),
         (vec!["later".into(), "after".into()], None)
@@ -103,33 +100,37 @@ fn a_second_question_is_stored_at_once_and_shown_when_the_first_is_answered() {
     let (fresh, writes) = questions.changes();
     assert_eq!((fresh.len(), writes.len()), (1, 1));
     assert_eq!(release(&mut questions, said("beside")), (vec![], None));
-    questions.answer(&ids[0], &ALLOW, &mut Granted::default()).unwrap();
+    questions.answer(&ids[0], &ALLOW).unwrap();
     assert_eq!(release(&mut questions, Vec::new()), (vec!["beside".into()], Some(row.id.clone())));
 }
 
 #[test]
-fn an_answer_for_the_session_answers_all_questions_about_the_tool_and_those_to_come() {
-    let (mut questions, ids) = ask(&["Bash", "Write", "Bash"]);
-    let mut granted = Granted::default();
-    let told = questions.answer(&ids[0], &ALLOW_SESSION, &mut granted).unwrap();
-    assert_eq!(told, [tell("0", YES), Command::Close(ids[2].clone()), tell("2", YES)]);
-    assert_eq!(release(&mut questions, Vec::new()).1, Some(ids[1].clone()));
-    let permission = |tool: &str| AskKind::Permission {
-        tool: tool.to_owned(),
-        input: json!({}),
-        description: None,
+fn a_grant_answers_an_open_question_and_the_store_is_told_who_gave_it() {
+    let (mut questions, ids) = ask(&["Bash", "Write"]);
+    release(&mut questions, Vec::new());
+    questions.changes();
+    let act = Arc::new(AskAct {
+        by: "ann".into(),
+        source: store::AnswerSource::default(),
+        at: Timestamp::now(),
+        what: serde_json::Map::new(),
+    });
+    let told = questions.allow(&ids[0], act.clone());
+    assert_eq!(told, [Command::Close(ids[0].clone()), tell("0", YES)]);
+    let (_, writes) = questions.changes();
+    let [Write::AskGone { id, state: AskState::Answered, act: Some(noted) }] = &writes[..] else {
+        panic!("{writes:?}")
     };
-    assert_eq!(granted.find(&permission("Bash")), Some(YES));
-    assert_eq!(granted.find(&permission("Write")), None);
+    assert_eq!((id, noted), (&ids[0], &act));
+    assert_eq!(release(&mut questions, Vec::new()).1, Some(ids[1].clone()));
+    assert!(questions.allow(&ids[0], act).is_empty());
 }
 
 #[test]
 fn an_answer_to_a_question_that_is_not_open_tells_the_agent_nothing() {
     let (mut questions, ids) = ask(&["Bash"]);
-    let mut granted = Granted::default();
-    questions.answer(&ids[0], &ALLOW, &mut granted).unwrap();
-    assert_eq!(questions.answer(&ids[0], &ALLOW_SESSION, &mut granted), None);
-    assert!(granted.tools.is_empty());
+    questions.answer(&ids[0], &ALLOW).unwrap();
+    assert_eq!(questions.answer(&ids[0], &ALLOW), None);
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn a_question_that_is_withdrawn_before_it_was_stored_is_not_stored() {
     questions.withdraw("0");
     let (fresh, writes) = questions.changes();
     assert!(fresh.is_empty());
-    let [Write::AskGone { id }] = &writes[..] else { panic!("{} writes", writes.len()) };
+    let [Write::AskGone { id, .. }] = &writes[..] else { panic!("{} writes", writes.len()) };
     assert_eq!(*id, ids[0]);
 }
 
@@ -207,20 +208,4 @@ fn the_agent_waits_where_its_questions_or_its_words_leave_no_room() {
     let mut silent = Questions::default();
     silent.count_output(11);
     assert!(silent.have_room(&bounds, 0));
-}
-
-#[test]
-fn a_decision_about_a_process_that_is_gone_passes_once() {
-    let kind =
-        AskKind::Permission { tool: "Bash".into(), input: json!({"a": 1}), description: None };
-    let pass = Pass { ask: asks::data(kind.clone()), answer: YES, session: false };
-    let mut granted = Granted::default();
-    granted.begin_turn(Some(pass.clone()));
-    assert_eq!((granted.find(&kind), granted.find(&kind)), (Some(YES), None));
-    granted.begin_turn(Some(pass.clone()));
-    granted.begin_turn(None);
-    assert_eq!(granted.find(&kind), None);
-    granted.begin_turn(Some(Pass { session: true, ..pass }));
-    granted.begin_turn(None);
-    assert_eq!(granted.find(&kind), Some(YES));
 }

@@ -5,6 +5,7 @@ use crate::store::{self, Scope, TaskRow};
 use crate::task::Tasks;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::PartContent;
+use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{self, Content};
 
 fn translator() -> Translator {

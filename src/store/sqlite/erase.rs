@@ -20,6 +20,8 @@ pub(super) fn caller_gone(connection: &Connection, caller: &str) -> Result<usize
         "DELETE FROM usage_by_agent WHERE caller = ?1",
         "DELETE FROM task_counts WHERE caller = ?1",
         "DELETE FROM keys WHERE caller = ?1",
+        "DELETE FROM links WHERE caller = ?1",
+        "DELETE FROM grants WHERE caller = ?1",
     ] {
         connection.execute(query, [caller])?;
     }

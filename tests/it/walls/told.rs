@@ -57,10 +57,11 @@ fn the_start_says_which_sandbox_it_is_and_how_many_guarantees_hold() {
         let world = wall.start();
         let said = world.stderr();
         let worth = said.split_once(&format!("sandbox: {}, ", wall.name())).unwrap().1;
-        let (count, rest) = worth.split_once(' ').unwrap();
-        // `disk` is there too, and limits where there are control groups.
-        assert!(count.parse::<usize>().unwrap() >= wall.gives().len(), "{said}");
-        assert!(rest.starts_with("guarantees verified; `pilothouse doctor` lists them"), "{said}");
+        let (count, names) = worth.split_once(" guarantees verified: ").unwrap();
+        let names = names.lines().next().unwrap();
+        assert!(names.starts_with(&wall.gives().join(", ")), "{said}");
+        let held = names.split("; not promised: ").next().unwrap();
+        assert_eq!(count, held.split(", ").count().to_string(), "{said}");
     }
 }
 

@@ -67,7 +67,13 @@ impl World {
             |addresses: &Vec<&str>| addresses.iter().map(|one| one.parse().unwrap()).collect();
         let names = names.iter().map(|(name, all)| (*name, parsed(all))).collect();
         let inner = vec!["127.0.0.1/32".parse().unwrap()];
-        let bounds = EgressBounds { connections, own_requests: 2, requests: 8 };
+        let bounds = EgressBounds {
+            connections,
+            own_requests: 2,
+            requests: 8,
+            asking: 4,
+            ask_wait: Duration::from_secs(60),
+        };
         let egress = Egress::new(inner, bounds, Arc::new(Names(names)), network, times);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let port = egress.listen(&tracker, stop.clone()).await.unwrap();
@@ -82,6 +88,7 @@ impl World {
         self.egress.issue_credential(Arc::new(Policy {
             allow: allow.iter().map(|rule| rule.parse().unwrap()).collect(),
             routes,
+            ask: Vec::new(),
             tool: Tool::Variables,
             key: "agents.a.egress.allow".to_owned(),
         }))
