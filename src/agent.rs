@@ -5,11 +5,13 @@ mod driver;
 mod environment;
 mod key;
 mod offers;
+mod policy;
 mod reach;
 mod resolve;
 mod served;
 mod setup;
 mod shims;
+mod spec;
 mod stderr_log;
 
 pub use environment::AgentEnvironment;
@@ -21,13 +23,13 @@ pub use setup::{SetupRevision, find_unused_setups};
 
 use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::queue::FairQueue;
+use crate::repository::CloneSource;
 use crate::skills;
 use parking_lot::RwLock;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
-use pilothouse_agents::{Launch, Refusal, Turn};
+use pilothouse_agents::{Refusal, Turn};
 use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
-use pilothouse_sandbox::supervisor::Spec;
 use pilothouse_sandbox::workspace::{self, Workspaces};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -74,6 +76,8 @@ pub struct Agent {
     setups: PathBuf,
     /// Where its sessions work.
     pub workspaces: Workspaces,
+    /// What these begin as clones of, where they do.
+    pub clone_source: Option<CloneSource>,
     /// Turns at a time, where all its sessions share one folder.
     pub shared_turns: Option<FairQueue>,
     /// Why `agent: auto` chose it.
@@ -98,6 +102,8 @@ pub struct Agent {
     server_wait: Duration,
     program: PathBuf,
     args: Vec<String>,
+    /// Who it is to git.
+    identity: Vec<(String, String)>,
     path: String,
     /// Whether its program is that of an image, not of this machine.
     contained: bool,
@@ -184,19 +190,17 @@ pub enum Error {
     /// Its folders.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
+    /// The repository that its sessions begin as clones of.
+    #[error("agent `{agent}`: `workspace.repository.url`: {what}")]
+    Repository {
+        /// The agent.
+        agent: String,
+        /// Why it cannot be used.
+        what: String,
+    },
 }
 
 impl Agent {
-    /// Its rules for asks, as they were read last.
-    pub fn policy(&self) -> Arc<config::Agent> {
-        self.policy.read().clone()
-    }
-
-    /// Takes the rules for asks of a configuration that was read again.
-    pub fn set_policy(&self, config: &config::Agent) {
-        *self.policy.write() = Arc::new(config.clone());
-    }
-
     /// The text on its card.
     pub fn describe(&self) -> String {
         self.config.description.clone().unwrap_or_else(|| match self.config.driver {
@@ -256,6 +260,11 @@ impl Agent {
         self.config.driver == DriverKind::Claude
     }
 
+    /// Whether something is to be done in the folder of a new session before the agent starts.
+    pub fn needs_setup(&self) -> bool {
+        self.workspaces.script().is_some() || self.clone_source.is_some()
+    }
+
     /// The projects that its CLI is to trust, as a process with these paths knows them.
     pub fn trusted_projects(&self, places: &Places) -> Vec<String> {
         if self.projects.is_empty() {
@@ -296,78 +305,6 @@ impl Agent {
     /// What isolation is in force for it.
     pub fn isolation(&self, isolation: &Isolation) -> Value {
         isolation.describe(self.workspaces.shared().is_some())
-    }
-
-    /// What is started for this agent, with paths as it finds them.
-    /// Behind a wall it is told by `door` how it gets out, and its keys stay outside.
-    pub fn spec(
-        &self,
-        given: &AgentEnvironment,
-        launch: &Launch,
-        places: &Places,
-        door: Option<Vec<(String, String)>>,
-    ) -> Spec {
-        let mut env = self.environment(given, places);
-        env.extend(launch.env.iter().cloned());
-        self.add_own(given, &mut env, door);
-        let (mut program, mut args) = (launch.program.clone(), launch.args.clone());
-        if self.contained && self.config.driver != DriverKind::Demo && !program.contains('/') {
-            // Where the image has it is for its own PATH to say.
-            args.insert(0, std::mem::replace(&mut program, "/usr/bin/env".to_owned()));
-        }
-        Spec { program, args, env, cwd: places.workspace.clone() }
-    }
-
-    /// What is started for the session script.
-    pub fn script_spec(
-        &self,
-        given: &AgentEnvironment,
-        script: &Path,
-        places: &Places,
-        door: Option<Vec<(String, String)>>,
-        session: &str,
-        context: &str,
-    ) -> Spec {
-        let mut env = self.environment(given, places);
-        env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
-        env.push(("A2A_CONTEXT_ID".to_owned(), context.to_owned()));
-        if self.config.driver == DriverKind::Claude {
-            env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", places.home)));
-        }
-        self.add_own(given, &mut env, door);
-        // In the workspace it is what lies there inside of the sandbox.
-        let shared = self.workspaces.shared().and_then(|shared| script.strip_prefix(shared).ok());
-        let script = shared
-            .map_or_else(|| script.to_owned(), |below| Path::new(&places.workspace).join(below));
-        let script = script.to_string_lossy().into_owned();
-        Spec {
-            program: "/bin/sh".to_owned(),
-            args: vec!["-c".to_owned(), run_by(&script)],
-            env,
-            cwd: places.workspace.clone(),
-        }
-    }
-
-    /// What it was given. The last value of a name counts, so earlier ones go.
-    fn add_own(
-        &self,
-        given: &AgentEnvironment,
-        env: &mut Vec<(String, String)>,
-        door: Option<Vec<(String, String)>>,
-    ) {
-        let owned = |(name, value): (&String, &String)| (name.clone(), value.clone());
-        match door {
-            None => env.extend(given.env.iter().map(owned)),
-            Some(door) => {
-                env.extend(given.reach.env.iter().cloned());
-                if self.bypasses() {
-                    // Claude Code as root refuses to go without asking, unless it is told of the wall.
-                    env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
-                }
-                env.retain(|(name, _)| !door.iter().any(|(own, _)| own == name));
-                env.extend(door);
-            }
-        }
     }
 
     /// Whether it is configured to do anything without being asked.
@@ -432,34 +369,4 @@ impl Agent {
             DriverKind::Claude | DriverKind::Acp | DriverKind::Command | DriverKind::Demo => None,
         }
     }
-
-    /// What every agent has; everything else is chosen.
-    fn environment(&self, given: &AgentEnvironment, places: &Places) -> Vec<(String, String)> {
-        let path = match places.env.iter().find(|(name, _)| name == "PATH") {
-            Some((_, path)) => path.clone(),
-            None if self.contained => DEFAULT_PATH.to_owned(),
-            None => self.path.clone(),
-        };
-        let path = resolve::search_path(self.config.driver, &self.program, &path);
-        let own = [
-            ("PATH", path),
-            ("TMPDIR", places.tmp.clone()),
-            ("HOME", places.home.clone()),
-            ("LANG", "C.UTF-8".to_owned()),
-            ("TERM", "dumb".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value));
-        let image = places.env.iter().filter(|(name, _)| {
-            // A name may stand there once: who reads it takes the first one or the last.
-            let is = |(other, _): &(String, String)| other == name;
-            !given.env.contains_key(name) && !own.iter().chain(&given.reach.env).any(is)
-        });
-        image.cloned().chain(own.iter().cloned()).collect()
-    }
-}
-
-/// An executable script by its own first line, any other by the shell.
-fn run_by(script: &str) -> String {
-    let quoted = shell_words::quote(script);
-    format!("if [ -x {quoted} ]; then exec {quoted}; else exec /bin/sh {quoted}; fi")
 }

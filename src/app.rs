@@ -7,7 +7,7 @@ mod notes;
 pub use notes::find_notes;
 
 use crate::access::{Access, Token, new_link};
-use crate::agent::{self, Agents};
+use crate::agent::{self, Agent, Agents};
 use crate::allocator;
 use crate::asks::Asks;
 use crate::budget::Budgets;
@@ -152,6 +152,7 @@ impl App {
         let claim = Claim::new(&config, &holder)?;
         for agent in agents.iter() {
             agent.workspaces.check()?;
+            prepare_mirror(agent)?;
         }
         let stop = CancellationToken::new();
         for key in agents.iter().filter_map(|agent| agent.latest_env().reach.key.clone()) {
@@ -321,6 +322,13 @@ impl App {
         allocator::give_up_code();
         Running { doors, stop, background }
     }
+}
+
+/// Makes the folder of the mirror that an agent's sessions read.
+fn prepare_mirror(agent: &Agent) -> Result<(), Error> {
+    let what = "cannot make the mirror of a repository in the state folder";
+    let prepared = agent.clone_source.iter().try_for_each(|source| source.mirror.prepare());
+    prepared.map_err(|source| Error::System { what, source })
 }
 
 impl Running {

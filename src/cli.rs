@@ -9,6 +9,7 @@ mod serve;
 
 use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
+use crate::client::tasks::AnswerCommand;
 use crate::client::terminal::Screen;
 use crate::client::{card, exit, grants, operate, send, sessions, tasks, token, usage, watch};
 use crate::config::guess::nearest;
@@ -232,11 +233,15 @@ fn print_completions(shell: clap_complete::Shell) -> std::io::Result<()> {
     completer.write_registration(COMPLETE, program, program, program, &mut std::io::stdout())
 }
 
+/// Reads the command line of this process, or answers a shell that asks what could stand there.
+fn read_command_line() -> Cli {
+    CompleteEnv::with_factory(command).var(COMPLETE).complete();
+    parse(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+}
+
 /// Carries out what the command line says.
 pub fn run() -> ExitCode {
-    // A shell asks what could stand here; then nothing else is done.
-    CompleteEnv::with_factory(command).var(COMPLETE).complete();
-    let cli = parse(std::env::args_os().collect()).unwrap_or_else(|error| error.exit());
+    let cli = read_command_line();
     let environment = Environment::of_process();
     let cwd = match std::env::current_dir() {
         Ok(cwd) => cwd,
@@ -246,6 +251,8 @@ pub fn run() -> ExitCode {
         }
     };
     let screen = Screen::of_process(&environment);
+    let find = |args: &ServerArgs| Server::find(args, &environment, &cwd);
+    let decide = |command, agent: &AgentArgs| answer(command, agent, &environment, &cwd, screen);
     match cli.command {
         None => serve::run(&cli.serve, &environment, &cwd),
         Some(Command::Serve(args)) => serve::run(&args, &environment, &cwd),
@@ -263,15 +270,9 @@ pub fn run() -> ExitCode {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             explained(&server, Box::pin(tasks::run(command, &server, screen))).await
         }),
-        Some(Command::Approve { args, agent }) => {
-            answer(tasks::AnswerCommand::Approve(args), &agent, &environment, &cwd, screen)
-        }
-        Some(Command::Deny { args, agent }) => {
-            answer(tasks::AnswerCommand::Deny(args), &agent, &environment, &cwd, screen)
-        }
-        Some(Command::Answer { args, agent }) => {
-            answer(tasks::AnswerCommand::Answer(args), &agent, &environment, &cwd, screen)
-        }
+        Some(Command::Approve { args, agent }) => decide(AnswerCommand::Approve(args), &agent),
+        Some(Command::Deny { args, agent }) => decide(AnswerCommand::Deny(args), &agent),
+        Some(Command::Answer { args, agent }) => decide(AnswerCommand::Answer(args), &agent),
         Some(Command::Defer { args, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             explained(&server, grants::defer(args, &server)).await
@@ -286,32 +287,30 @@ pub fn run() -> ExitCode {
         }),
         Some(Command::Sessions { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
-            let term = environment.get("TERM");
-            explained(&server, sessions::run(command, &server, screen, term)).await
+            let editor = environment.get("VISUAL").or_else(|| environment.get("EDITOR"));
+            let variables = (environment.get("TERM"), editor);
+            explained(&server, Box::pin(sessions::run(command, &server, screen, variables))).await
         }),
-        Some(Command::Token { command, server }) => carry_out(async {
-            token::run(command, &Server::find(&server, &environment, &cwd)?, screen).await
-        }),
-        Some(Command::Erase { args, server }) => carry_out(async {
-            let found = Server::find(&server, &environment, &cwd)?;
-            operate::erase(&args, server.caller(), &found).await
-        }),
-        Some(Command::Reload(server)) => {
-            carry_out(async { operate::reload(&Server::find(&server, &environment, &cwd)?).await })
+        Some(Command::Token { command, server }) => {
+            carry_out(async { token::run(command, &find(&server)?, screen).await })
         }
-        Some(Command::Drain { no_wait, server }) => carry_out(async {
-            operate::drain(&Server::find(&server, &environment, &cwd)?, no_wait).await
-        }),
-        Some(Command::Usage { args, server }) => carry_out(async {
-            usage::run(args, &Server::find(&server, &environment, &cwd)?, screen).await
-        }),
+        Some(Command::Erase { args, server }) => {
+            carry_out(async { operate::erase(&args, server.caller(), &find(&server)?).await })
+        }
+        Some(Command::Reload(args)) => carry_out(async { operate::reload(&find(&args)?).await }),
+        Some(Command::Drain { no_wait, server }) => {
+            carry_out(async { operate::drain(&find(&server)?, no_wait).await })
+        }
+        Some(Command::Usage { args, server }) => {
+            carry_out(async { usage::run(args, &find(&server)?, screen).await })
+        }
         Some(Command::Card(args)) => carry_out(async {
             let server = Server::find_agent(&args.agent(), &environment, &cwd)?;
             explained(&server, card::run(args, &server, screen)).await
         }),
         Some(Command::Doctor(args)) => carry_out(doctor::run(args, &environment, &cwd, screen)),
         Some(Command::Healthcheck(args)) => {
-            carry_out(async { healthcheck::run(&Server::find(&args, &environment, &cwd)?).await })
+            carry_out(async { healthcheck::run(&find(&args)?).await })
         }
         Some(Command::Completions { shell }) => {
             carry_out(async move { Ok(print_completions(shell).map(|()| 0)?) })
@@ -325,7 +324,7 @@ pub fn run() -> ExitCode {
 
 /// Carries out an answer to an ask.
 fn answer(
-    command: tasks::AnswerCommand,
+    command: AnswerCommand,
     agent: &AgentArgs,
     environment: &Environment,
     cwd: &Path,

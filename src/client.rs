@@ -12,6 +12,7 @@ mod names;
 pub(crate) mod operate;
 mod outcome;
 pub(crate) mod report;
+mod results;
 pub(crate) mod send;
 pub(crate) mod sessions;
 mod table;

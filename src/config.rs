@@ -23,6 +23,7 @@ mod own;
 mod paths;
 mod reload;
 mod renamed;
+mod repository;
 mod sandbox;
 mod secrets;
 mod setup;
@@ -50,6 +51,7 @@ pub use notifications::{
 pub use origin::Origin;
 pub use own::Record;
 pub use reload::ConfigSource;
+pub use repository::{Git, Repository, RepositorySource};
 pub use secrets::{MASK, masked};
 pub use setup::{
     DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
@@ -85,6 +87,8 @@ section! {
         pub sessions: Sessions,
         /// Where sessions work.
         pub workspace: Workspace,
+        /// Who agents are to git.
+        pub git: Git,
         /// The agent cards.
         pub card: Card,
         /// How events reach clients.
@@ -253,12 +257,16 @@ section! {
     /// Where sessions work.
     #[derive(Debug)]
     pub struct Workspace {
-        /// A folder for each session, or one folder for all.
+        /// A folder for each session, or one folder for all, and what it begins with.
         pub mode: WorkspaceMode = WorkspaceMode::Session,
         /// The folder: root of the sessions' folders, or the shared folder itself.
         pub path: PathBuf = "./workspace".into(),
         /// Turns at a time in a shared folder.
         pub shared_turns: usize = 1,
+        /// `copy`: the folder that each new session begins as a copy of.
+        pub template: Option<PathBuf>,
+        /// `repository`: what each session has a clone of.
+        pub repository: Repository,
     }
 }
 
@@ -270,6 +278,10 @@ pub enum WorkspaceMode {
     Session,
     /// All sessions work in the named folder and see each other's files.
     Shared,
+    /// Each session has a folder of its own, which begins as a copy of a template.
+    Copy,
+    /// Each session has a clone of a repository of its own.
+    Repository,
 }
 
 section! {
@@ -317,6 +329,8 @@ section! {
         pub line_values: usize = 20_000,
         /// Long lines that are in memory at a time, those of all agents together.
         pub lines: Bytes = Bytes::new(8 * MIB),
+        /// Largest mirror of a repository.
+        pub repository: Bytes = Bytes::new(10 * GIB),
         /// Sessions whose folders are measured at a time; of one caller half of them.
         pub disk_checks: usize = 4,
         /// Further tries of a turn that an overloaded model API refused before anything was done.
@@ -329,6 +343,20 @@ section! {
         pub turn_events: Bytes = Bytes::new(64 * MIB),
         /// Files that the tools of one turn produce.
         pub tool_files: Bytes = Bytes::new(16 * MIB),
+        /// Largest patch of a turn.
+        pub patch: Bytes = Bytes::new(4 * MIB),
+        /// Changed files of one turn that are listed.
+        pub changes: usize = 1000,
+        /// Largest file that is kept with the turn that changed it; larger ones have an address.
+        pub result_file: Bytes = Bytes::new(MIB),
+        /// All such files of one turn.
+        pub result_files: Bytes = Bytes::new(8 * MIB),
+        /// All files of a workspace without a repository of which patches tell, together.
+        pub snapshot: Bytes = Bytes::new(128 * MIB),
+        /// Largest file of which a patch tells.
+        pub snapshot_file: Bytes = Bytes::new(8 * MIB),
+        /// Entries of a workspace that are looked at for changes; of more of them, git finds the changes.
+        pub result_entries: u64 = 10_000,
         /// Answers that wait for an agent to read them, before it is not heard any further.
         pub outbox: Bytes = Bytes::new(256 * KIB),
         /// Last words of standard error that are kept.
@@ -425,6 +453,10 @@ section! {
         pub start: Age = seconds(120),
         /// The session script.
         pub init: Age = seconds(600),
+        /// Fetching a repository into its mirror.
+        pub fetch: Age = seconds(600),
+        /// Making the clone of a new session from the mirror.
+        pub checkout: Age = seconds(600),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
         /// A command that prints a key.
@@ -439,6 +471,8 @@ section! {
         pub terminate: Age = seconds(5),
         /// From a signal to the server's end, running turns included.
         pub shutdown: Age = seconds(20),
+        /// What git takes at the end of a turn that changed files.
+        pub results: Age = seconds(30),
         /// From a drain to the server's end, whatever runs by then.
         pub drain: Age = seconds(3600),
         /// For a request's headers.
@@ -642,6 +676,10 @@ pub struct Agent {
     pub budgets: Budgets,
     /// What it is set up with.
     pub setup: Setup,
+    /// Whether a turn that changed files ends with their list and a patch.
+    pub patch: PatchMode,
+    /// Patterns of files that are artifacts of the turn that changed them.
+    pub results: Vec<String>,
     /// `claude`: a folder that seeds each session's own `.claude`.
     pub defaults_dir: Option<PathBuf>,
 }
@@ -719,6 +757,16 @@ pub enum SkillsSource {
     Files,
 }
 
+/// Whether a turn that changed files ends with a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PatchMode {
+    /// With the artifacts `changes` and `patch`.
+    Auto,
+    /// Without.
+    Off,
+}
+
 /// What a message is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -739,6 +787,10 @@ pub struct AgentWorkspace {
     pub path: Option<PathBuf>,
     /// See `workspace.shared_turns`.
     pub shared_turns: Option<usize>,
+    /// See `workspace.template`.
+    pub template: Option<PathBuf>,
+    /// See `workspace.repository`.
+    pub repository: Repository,
 }
 
 /// Which driver.

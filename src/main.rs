@@ -26,6 +26,7 @@ pub mod descriptors;
 pub mod limited;
 pub mod push;
 pub mod queue;
+pub mod repository;
 pub mod server;
 pub mod service;
 pub mod session;

@@ -9,9 +9,12 @@ mod list;
 mod message;
 mod recover;
 mod repeat;
+mod review;
+mod schema;
 mod scope;
 mod send;
 
+pub use crate::session::{Bundle, NotRemoved};
 pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};

@@ -13,6 +13,7 @@
 
 mod ask;
 mod backend;
+mod checkout;
 mod erasure;
 mod error;
 mod grant;
@@ -20,6 +21,7 @@ mod grant;
 mod laws;
 mod link;
 mod report;
+mod result;
 mod session_page;
 mod sqlite;
 mod token;
@@ -37,11 +39,13 @@ use std::sync::Arc;
 
 pub use ask::{AnswerSource, AskAct, AskPage, AskRow, AskState};
 pub use backend::Store;
+pub use checkout::{Checkout, SessionUse};
 pub use erasure::{ErasedTask, Erasure};
 pub use error::{Conflict, Error, FaultKind};
 pub use grant::{GrantRow, GrantWrite};
 pub use link::LinkRow;
 pub use report::{Usage, UsageOf, UsageReport};
+pub use result::{BASE_PATCH, ResultRow, TURN_PATCH};
 pub use session_page::{SessionPage, SessionPlace};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
 pub use token::TokenRow;
@@ -138,6 +142,8 @@ pub struct SessionRow {
     pub conversation: Option<String>,
     /// Whether its folder is set up and its script has run.
     pub ready: bool,
+    /// What its workspace is a checkout of, where it is one.
+    pub checkout: Option<Checkout>,
     /// The revision of its agent's set-up that it began with.
     pub setup: Option<String>,
     /// When it began.
@@ -220,6 +226,8 @@ pub enum Write {
         conversation: Option<String>,
         /// Whether its folder is ready.
         ready: bool,
+        /// What its workspace is a checkout of; without it the store keeps what it knows.
+        checkout: Option<Checkout>,
         /// The revision of its agent's set-up that it has.
         setup: Option<String>,
         /// When.
@@ -289,6 +297,8 @@ pub enum Write {
     },
     /// A new ask.
     Ask(Arc<AskRow>),
+    /// What a turn has left, in the place of what had its name in the task.
+    Result(Box<ResultRow>),
     /// An ask that a person has claimed or deferred. Refused where it cannot be answered ([`Conflict::Taken`]).
     AskMarked(Arc<AskRow>),
     /// An ask that has an answer, or whose time is over. Refused where it cannot be answered ([`Conflict::Taken`]).

@@ -10,8 +10,8 @@
 
 use crate::agent::{Agents, find_unused_setups};
 use crate::config::{Config, Retention};
-use crate::session::Sessions;
-use crate::store::{self, Durability, Limits, Store, Write};
+use crate::session::{KeptSession, KeptSessions, Sessions};
+use crate::store::{self, Durability, Limits, SessionUse, Store, Write};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_sandbox::disk::off_worker;
 use pilothouse_sandbox::workspace::{Workspaces, remove_left_over};
@@ -108,46 +108,68 @@ impl Sweep {
         self.store.commit(vec![ended], Durability::Written).await?;
         swept.tasks = tasks.len();
         let limits = limits(&self.config.sessions.retention, now);
-        for (id, workspaces) in self.ended_sessions(limits).await? {
+        let mut kept = KeptSessions::new();
+        for session in self.ended_sessions(limits).await? {
+            let SessionUse { id, agent, .. } = &session;
             // What waits or asks goes on in these folders.
-            if self.store.has_unfinished(&id).await? {
+            if self.store.has_unfinished(id).await? {
                 continue;
             }
-            let Some(_removal) = self.sessions.begin_removal(&id) else { continue };
-            if failures.note(&id, workspaces.remove(&id, &self.stop).await) {
-                self.store.remove_session(&id).await?;
+            let Some(_removal) = self.sessions.begin_removal(id) else { continue };
+            if let Some(why) = self.find_reason_to_keep(&session).await {
+                kept.insert(id.clone(), why);
+            } else if !self.stop.is_cancelled()
+                && failures.note(id, self.agents.folders_of(agent).remove(id, &self.stop).await)
+            {
+                self.store.remove_session(id).await?;
                 swept.sessions += 1;
             }
             if self.stop.is_cancelled() {
                 break;
             }
         }
+        self.sessions.remember_kept(kept);
         swept.left_overs = self.remove_left_overs(&mut failures).await?;
         swept.left_overs += self.remove_setups(&mut failures).await?;
         self.failures = failures.new;
         Ok(swept)
     }
 
+    /// Why a session that retention has come for is kept. Its clone is looked at once for each time that it was used.
+    async fn find_reason_to_keep(&self, session: &SessionUse) -> Option<KeptSession> {
+        session.checkout.as_ref()?;
+        let used_ms = session.used_ms;
+        if let Some(known) = self.sessions.kept().remove(&session.id)
+            && known.used_ms == used_ms
+        {
+            return Some(known);
+        }
+        let agent = self.agents.get(&session.agent).unwrap_or(self.agents.default_one());
+        let looking = self.sessions.find_unsaved_work(agent, session);
+        let reason = self.stop.run_until_cancelled(looking).await?;
+        let reason = reason?;
+        tracing::info!(session.id = %session.id, reason, "the session {} is kept although retention has come for it", session.id);
+        Some(KeptSession { used_ms, reason })
+    }
+
     /// Sessions that retention has come for. The last used ones stay longest.
-    async fn ended_sessions(
-        &self,
-        limits: Limits,
-    ) -> Result<Vec<(Arc<str>, Workspaces)>, store::Error> {
+    async fn ended_sessions(&self, limits: Limits) -> Result<Vec<SessionUse>, store::Error> {
         let (mut ended, mut count, mut bytes) = (Vec::new(), 0, 0u64);
-        for (id, agent, used_ms) in self.store.sessions_by_use().await? {
+        for session in self.store.sessions_by_use().await? {
             if self.stop.is_cancelled() {
                 break;
             }
-            let workspaces = self.agents.folders_of(&agent);
+            let SessionUse { id, agent, used_ms, .. } = &session;
+            let workspaces = self.agents.folders_of(agent);
             count += 1;
             let mut over =
-                used_ms < limits.oldest_ms || count > limits.count || bytes > limits.size;
+                *used_ms < limits.oldest_ms || count > limits.count || bytes > limits.size;
             if !over {
                 // Sizes are read from the disk, which may take its time.
                 let size = tokio::select! {
                     biased;
                     () = self.stop.cancelled() => break,
-                    size = workspaces.size(&id, None) => size,
+                    size = workspaces.size(id, None) => size,
                 };
                 match size {
                     Ok(size) => bytes = bytes.saturating_add(size.bytes),
@@ -158,7 +180,7 @@ impl Sweep {
                 over = bytes > limits.size;
             }
             if over {
-                ended.push((id, workspaces.clone()));
+                ended.push(session);
             }
         }
         Ok(ended)
@@ -189,7 +211,7 @@ impl Sweep {
         let places: Vec<&Workspaces> = agents.iter().map(|agent| &agent.workspaces).collect();
         if !self.homes.is_empty() {
             let rows = self.store.sessions_by_use().await?;
-            let known: HashSet<Arc<str>> = rows.into_iter().map(|(id, ..)| id).collect();
+            let known: HashSet<Arc<str>> = rows.into_iter().map(|row| row.id).collect();
             for id in std::mem::take(&mut self.homes).difference(&known.into_iter().collect()) {
                 let Some(_removal) = self.sessions.begin_removal(id) else { continue };
                 let mut done = true;

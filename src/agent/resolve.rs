@@ -95,6 +95,7 @@ impl Agent {
         let setup = compile(config, key, &agent, &env, &reach.policy, &mut notes)?;
         setup.iter().for_each(|setup| setup.seed(&mut workspaces));
         let listed: Vec<(String, String)> = env.clone().into_iter().collect();
+        let clone_source = folders.clone_source(config, (key, &agent), environment)?;
         notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
         let projects = find_trusted_projects(key, &agent, workspaces.shared(), &mut notes);
         if let Some(path) = workspaces.shared() {
@@ -121,6 +122,7 @@ impl Agent {
         if let Some(script) = workspaces.script() {
             grants.script(script, contained);
         }
+        clone_source.iter().for_each(|source| source.grant(&mut grants));
         let granted = folders.grant(config, key, &workspaces, grants)?;
         if let Some(why) = granted.left_out.iter().find(|one| one.lies_there && one.path == program)
         {
@@ -151,6 +153,8 @@ impl Agent {
             setup: setup.map(Arc::new),
             setups,
             workspaces,
+            clone_source,
+            identity: identify(&config.git, &name),
             shared_turns,
             name,
             asks: agent.asks,
@@ -229,6 +233,17 @@ fn find_wrong_skills(agent: &config::Agent, shared: Option<&Path>) -> Vec<skills
     let folder = shared.map(|shared| shared.join(".claude/skills"));
     let folder = folder.filter(|folder| folder.is_dir());
     skills::read(folder.as_slice()).left_out
+}
+
+/// Who an agent is to git: author and committer.
+fn identify(git: &config::Git, name: &str) -> Vec<(String, String)> {
+    let name = git.name.as_deref().unwrap_or(name);
+    let roles = ["AUTHOR", "COMMITTER"].into_iter();
+    let of_role = |role| {
+        let values = [("NAME", name), ("EMAIL", git.email.as_str())];
+        values.map(|(part, value)| (format!("GIT_{role}_{part}"), value.to_owned()))
+    };
+    roles.flat_map(of_role).collect()
 }
 
 /// The first credential that the agent would get.

@@ -4,8 +4,9 @@ use super::environment::CredentialFile;
 use super::key::KeyCommand;
 use super::resolve::{credential, login_advice};
 use super::{Agent, DEFAULT_PATH, Error, find};
-use crate::config::{self, Config, Loaded, Workspace, WorkspaceMode};
+use crate::config::{self, Config, Loaded, WorkspaceMode};
 use crate::queue::FairQueue;
+use crate::repository::{CloneSource, Mirror};
 use pilothouse_sandbox::isolation::{
     self, AgentNeeds, BackendKind, Changeable, Exposed, Grants, LeftOut, Needs, OwnFile,
 };
@@ -33,6 +34,8 @@ pub(super) struct Folders {
     /// The folders that agents may change.
     pub(super) changeable: Changeable,
     turns: HashMap<PathBuf, FairQueue>,
+    /// The mirrors of repositories, by their addresses.
+    mirrors: HashMap<String, Arc<Mirror>>,
     /// The commands for keys that agents have so far.
     pub(super) key_commands: Vec<Arc<KeyCommand>>,
 }
@@ -59,6 +62,7 @@ impl Agents {
             own: loaded.own_files(cwd, program.as_deref()),
             changeable: find_changeable(config, cwd),
             turns: HashMap::new(),
+            mirrors: HashMap::new(),
             key_commands: Vec::new(),
         };
         let default = Arc::new(the_default(config, environment, &mut folders)?);
@@ -157,7 +161,7 @@ impl Folders {
         config: &Config,
         agent: &config::Agent,
     ) -> Result<(Workspaces, Option<FairQueue>), Error> {
-        let workspace = workspace_of(config, agent);
+        let workspace = config.workspace.of(&agent.workspace);
         let workspaces = Workspaces::new(config.workspaces(&self.cwd, agent, &workspace)?);
         let shared = (workspace.mode == WorkspaceMode::Shared).then(|| {
             self.turns
@@ -169,14 +173,54 @@ impl Folders {
         });
         Ok((workspaces, shared))
     }
+
+    /// What the sessions of an agent begin as clones of. Agents with the same repository share its mirror.
+    pub(super) fn clone_source(
+        &mut self,
+        config: &Config,
+        (key, agent): (&str, &config::Agent),
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Option<CloneSource>, Error> {
+        let workspace = config.workspace.of(&agent.workspace);
+        let config::Repository { url, reference, share } = workspace.repository;
+        let Some(url) = url.filter(|_| workspace.mode == WorkspaceMode::Repository) else {
+            return Ok(None);
+        };
+        // What the server starts outside of a sandbox no agent could have written.
+        let mut environment = environment.clone();
+        let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        let path = self.changeable.trusted_path(path);
+        let git = find("git", &path);
+        environment.insert("PATH".to_owned(), path);
+        let mirror = self.mirrors.entry(url);
+        let mirror =
+            mirror.or_insert_with_key(|url| Arc::new(Mirror::new(config, url, git, &environment)));
+        let fail = |what: String| Error::Repository { agent: key.to_owned(), what };
+        if let Some(local) = mirror.local() {
+            check_repository(local).map_err(fail)?;
+            if self.changeable.is_changeable(&local.join("config")) {
+                let what = "lies in a folder that agents may change, and the server's git would read its configuration; \
+                            name a repository elsewhere";
+                return Err(fail(format!("{} {what}", local.display())));
+            }
+        }
+        Ok(Some(CloneSource { mirror: mirror.clone(), reference, share }))
+    }
 }
 
-fn workspace_of(config: &Config, agent: &config::Agent) -> Workspace {
-    Workspace {
-        mode: agent.workspace.mode.unwrap_or(config.workspace.mode),
-        path: agent.workspace.path.clone().unwrap_or_else(|| config.workspace.path.clone()),
-        shared_turns: agent.workspace.shared_turns.unwrap_or(config.workspace.shared_turns),
+/// Whether a repository lies in this folder itself.
+fn check_repository(folder: &Path) -> Result<(), String> {
+    let is_one = |folder: &Path| {
+        folder.join(".git").exists()
+            || folder.join("objects").is_dir() && folder.join("HEAD").is_file()
+    };
+    if is_one(folder) {
+        return Ok(());
     }
+    let above = folder.ancestors().skip(1).find(|above| above.join(".git").exists());
+    let advice =
+        above.map(|above| format!("; did you mean {}, in which it lies?", above.display()));
+    Err(format!("{} is no git repository{}", folder.display(), advice.unwrap_or_default()))
 }
 
 /// What every agent is to be granted.
@@ -194,11 +238,13 @@ fn configured(config: &Config) -> Grants {
 fn find_changeable(config: &Config, cwd: &Path) -> Changeable {
     let mut changeable = Changeable::default();
     for agent in config.agents.values() {
-        let workspace = workspace_of(config, agent);
+        let workspace = config.workspace.of(&agent.workspace);
         let path = cwd.join(&workspace.path);
         match workspace.mode {
             WorkspaceMode::Shared => changeable.add_shared(&path),
-            WorkspaceMode::Session => changeable.add_sessions(&path, "`workspace.path`"),
+            WorkspaceMode::Session | WorkspaceMode::Copy | WorkspaceMode::Repository => {
+                changeable.add_sessions(&path, "`workspace.path`");
+            }
         }
     }
     changeable.add_sessions(&config.state_dir.join("sessions"), "`state_dir`");

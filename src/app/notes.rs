@@ -1,7 +1,7 @@
 //! What the operator should know of a configuration before the first turn; `doctor` lists the same.
 
 use crate::agent::{Agent, Agents};
-use crate::config::{Config, DriverKind};
+use crate::config::{Config, DriverKind, WorkspaceMode};
 use pilothouse_egress::Network;
 use pilothouse_sandbox::isolation::BackendKind;
 use std::net::IpAddr;
@@ -15,6 +15,8 @@ pub fn find_notes(config: &Config, agents: &Agents, network: &Network, cwd: &Pat
         notes.extend(describe_folder(config, agent, cwd));
         notes.extend(describe_relative_arguments(agent, cwd));
         notes.extend(agent.workspaces.note());
+        let source = agent.clone_source.iter();
+        notes.extend(source.map(|source| source.note(&agent.key, &agent.workspaces)));
     }
     if config.isolation.backend != BackendKind::None {
         notes.extend(network.notes().iter().cloned());
@@ -53,15 +55,20 @@ fn describe_host_names(config: &Config) -> Option<String> {
 /// A repository or a `.env` file where an agent works, or beside it.
 fn describe_folder(config: &Config, agent: &Agent, cwd: &Path) -> Vec<String> {
     let Some(folder) = agent.workspaces.shared() else {
-        let is_beside = agent.workspaces.root().starts_with(cwd) && cwd.join(".git").exists();
-        let words = || {
+        let mode = config.workspace.of(&agent.config.workspace).mode;
+        let is_blind = mode == WorkspaceMode::Session && agent.config.driver != DriverKind::Demo;
+        let top = cwd.ancestors().find(|above| above.join(".git").exists()).filter(|_| is_blind);
+        let words = |top: &Path| {
+            let named = if top == cwd { ".".into() } else { top.to_string_lossy() };
             format!(
-                "`{}` does not see the repository in this folder: each session begins in an empty folder. To let all \
-                 sessions work on the repository itself: AGENT_PROJECT=. (`workspace.mode: shared`)",
-                agent.key
+                "`{}` does not see the repository in this folder: each session begins in an empty folder below {}. To give \
+                 each session a clone of it (of what is committed there): `--repo {named}`. To let all sessions work on the \
+                 repository itself: AGENT_PROJECT={named} (`workspace.mode: shared`)",
+                agent.key,
+                agent.workspaces.root().display()
             )
         };
-        return Vec::from_iter((is_beside && agent.config.driver != DriverKind::Demo).then(words));
+        return top.map(words).into_iter().collect();
     };
     let mut notes = Vec::new();
     if folder.join(".git").exists() {

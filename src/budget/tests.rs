@@ -74,6 +74,7 @@ impl World {
             conversation: None,
             ready: true,
             setup: None,
+            checkout: None,
             created: now,
             used: now,
         };

@@ -166,9 +166,9 @@ mod tests {
             .collect();
         assert_eq!(code, 0);
         insta::assert_snapshot!(lines.join("\n"), @r"
-server.port                             3000  (environment PORT)
-auth.token                              ***  (environment API_TOKEN)
-limits.rate                             600
+server.port                               3000  (environment PORT)
+auth.token                                ***  (environment API_TOKEN)
+limits.rate                               600
 note: older variable names in use: environment PORT → server.port, environment API_TOKEN → auth.token
 ");
         assert!(!text.contains("hunter2"));
@@ -230,6 +230,6 @@ note: older variable names in use: environment PORT → server.port, environment
     fn the_schema_knows_every_section() {
         let (_, text) = printed(ConfigCommand::Schema, &environment());
         let schema: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(schema["properties"].as_object().unwrap().len(), 23);
+        assert_eq!(schema["properties"].as_object().unwrap().len(), 24);
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         cwd: cwd.to_owned(),
     };
     runtime.block_on(async {
-        let app = match App::build(loaded, source).await {
+        let app = match Box::pin(App::build(loaded, source)).await {
             Ok(app) => app,
             Err(error) => {
                 fail(is_json, &error.to_string());

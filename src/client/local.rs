@@ -6,6 +6,7 @@ pub(crate) mod listener;
 use super::complete;
 use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
+use api::told;
 use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError, card};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -65,7 +66,7 @@ struct RunningServer {
 }
 
 /// A server that may be called.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Server {
     /// Its address, without a slash at the end.
     pub(crate) url: String,
@@ -146,13 +147,6 @@ impl Server {
         })
     }
 
-    /// A server at an address, without a token.
-    #[cfg(test)]
-    pub(super) fn of_url(url: &str) -> Self {
-        let (url, options) = (url.to_owned(), String::new());
-        Self { url, token: None, agent: None, options, local: false, ours: false, caller: None }
-    }
-
     /// The same server, and this agent there.
     fn of_agent(&self, name: &str) -> Self {
         let mut server = self.clone();
@@ -211,7 +205,7 @@ impl Server {
 
     /// Reads something below `base`.
     async fn read(&self, base: &str, path: &str) -> Result<Value, Failure> {
-        let response = self.answer(Method::GET, (base, path), None).await?;
+        let response = self.answer(Method::GET, (base, path), None, PATIENCE).await?;
         self.parse(response).await
     }
 
@@ -221,7 +215,7 @@ impl Server {
         path: &str,
         body: &Value,
     ) -> Result<reqwest::Response, Failure> {
-        self.answer(Method::POST, (&self.base(), path), Some(body)).await
+        self.answer(Method::POST, (&self.base(), path), Some(body), FOREVER).await
     }
 
     /// An answer that is none of refusal; what is posted may be answered for ever.
@@ -230,9 +224,10 @@ impl Server {
         method: Method,
         (base, path): (&str, &str),
         posted: Option<&Value>,
+        patience: Duration,
     ) -> Result<reqwest::Response, Failure> {
         let url = parsed(&self.with_caller(&format!("{base}{path}")))?;
-        let mut request = http(&url, PATIENCE)?.request(method, url);
+        let mut request = http(&url, patience)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
                 .map_err(|_| Failure::usage("the token has characters that no header can carry"))?;
@@ -240,10 +235,7 @@ impl Server {
             request = request.header(AUTHORIZATION, value);
         }
         if let Some(posted) = posted {
-            request = request
-                .header(CONTENT_TYPE, "application/json")
-                .body(posted.to_string())
-                .timeout(FOREVER);
+            request = request.header(CONTENT_TYPE, "application/json").body(posted.to_string());
         }
         let response = tokio::time::timeout(PATIENCE, request.send())
             .await
@@ -364,12 +356,6 @@ pub(crate) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, req
         }
     }
     Ok(body)
-}
-
-/// The message of an error as our server writes it.
-fn told(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
 }
 
 /// Where the server of this configuration is, or would be.

@@ -5,6 +5,7 @@ use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
 use super::local::{AgentArgs, Server};
 use super::names::{find_context, find_task};
 use super::outcome::{closing_lines, files, summary};
+use super::results::ResultArgs;
 use super::tasks::{Ask, ask_person, read_line};
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
 use super::{complete, exit};
@@ -19,7 +20,7 @@ use pilothouse_a2a::operation::{
 };
 use pilothouse_a2a::task::{Task, TaskState};
 use pilothouse_a2a::time::Timestamp;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::io::{Read, Stdout, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -65,6 +66,11 @@ pub(crate) struct SendArgs {
     /// Print each event as a line of JSON
     #[arg(long)]
     json: bool,
+    /// Want an answer that fits the JSON schema in this file
+    #[arg(long, value_name = "PATH")]
+    schema: Option<PathBuf>,
+    #[command(flatten)]
+    results: ResultArgs,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
@@ -93,6 +99,7 @@ pub(crate) async fn run(
     screen: Screen,
     input: &mut impl Read,
 ) -> Result<u8, Failure> {
+    args.results.check()?;
     let screen = args.input.restrict(screen);
     let says_nothing = args.text.is_none() && args.file.is_empty() && args.command.is_none();
     let is_chat = says_nothing && screen.asks && !args.json && !args.no_wait;
@@ -125,7 +132,11 @@ pub(crate) async fn run(
             &mut std::io::stdout().lock(),
         );
     }
-    converse(&client, request, (screen, args.json), server).await
+    let (code, task) = hold_turn(&client, request, (screen, args.json), server).await?;
+    if let Some(task) = task {
+        args.results.keep(&task, server).await?;
+    }
+    Ok(code)
 }
 
 /// A conversation at the terminal: each line is a message. It ends with Ctrl-D, and the last outcome is its exit code.
@@ -147,6 +158,9 @@ async fn chat(
         (request.message.context_id, request.message.task_id) = (context.clone(), task.take());
         let last;
         (code, last) = hold_turn(client, request, (screen, false), server).await?;
+        if let Some(task) = &last {
+            args.results.keep(task, server).await?;
+        }
         context = last.map(|task| task.context_id).or(context);
     }
     if let Some(context) = context.filter(|context| !context.as_str().is_empty()) {
@@ -334,8 +348,11 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
         parts.push(Part::data(json!({"command": command})));
     }
     let mut message = Message::new(Role::User, parts);
-    message.metadata =
-        command.map(|command| [("command".to_owned(), command.into())].into_iter().collect());
+    let command = command.map(|command| ("command".to_owned(), json!(command)));
+    let schema = args.schema.as_deref().map(read_schema).transpose()?;
+    let wishes = command.into_iter().chain(schema.map(|schema| ("schema".to_owned(), schema)));
+    let wishes: Map<String, Value> = wishes.collect();
+    message.metadata = (!wishes.is_empty()).then(|| wishes.into());
     let configuration =
         SendMessageConfiguration { return_immediately: args.no_wait, ..Default::default() };
     Ok(SendMessageRequest {
@@ -344,6 +361,14 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
         configuration: Some(configuration),
         metadata: None,
     })
+}
+
+fn read_schema(path: &Path) -> Result<Value, Failure> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot use the schema {}: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    serde_json::from_str(&text).map_err(|error| failed(&error))
 }
 
 fn file_part(path: &Path) -> Result<Part, Failure> {

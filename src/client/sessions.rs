@@ -1,11 +1,14 @@
 //! `pilothouse sessions`: the caller's sessions, by the house's own API.
 
 mod attach;
+mod files;
+mod pull;
+mod review;
 
 use super::complete;
 use super::failure::Failure;
 use super::list::{List, ListArgs, read_list};
-use super::local::Server;
+use super::local::{Server, escape};
 use super::names::{find_session, shorten};
 use super::outcome::ago;
 use super::send::{InputArgs, converse};
@@ -42,6 +45,33 @@ pub(crate) enum SessionsCommand {
         #[arg(add = complete::sessions())]
         id: String,
     },
+    /// Bring what a session has committed into the repository that you are in, as a branch of its name
+    Pull {
+        /// The session or its context: an id, the beginning or the end of one, or `last`
+        id: String,
+    },
+    /// Remove a session with its folder; its tasks stay
+    Remove {
+        /// The session or its context: an id, the beginning or the end of one, or `last`
+        id: String,
+        /// Also where its clone has changes or commits that are nowhere else
+        #[arg(long)]
+        force: bool,
+    },
+    /// What is in the workspace of a session
+    Files(files::FilesArgs),
+    /// One file of the workspace, on standard output or in a file (`--output`)
+    Get(files::GetArgs),
+    /// The whole workspace as a tar archive
+    Archive(files::ArchiveArgs),
+    /// What a session has changed, as a patch on standard output
+    Diff(files::DiffArgs),
+    /// Apply the patch of a session to the git checkout here; it must have no changes of its own
+    Apply(files::DiffArgs),
+    /// Review what a session has changed: an editor (VISUAL, EDITOR) opens on the patch; lines that begin with `>` are
+    /// comments, which go to the agent as one message; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Review(review::ReviewArgs),
     /// Go on in a new conversation that begins as a copy of this one; exit codes as those of `send`
     #[command(after_help = super::send::EXIT_CODES)]
     Fork {
@@ -67,7 +97,7 @@ pub(crate) async fn run(
     command: SessionsCommand,
     server: &Server,
     screen: Screen,
-    term: Option<&str>,
+    (term, editor): (Option<&str>, Option<&str>),
 ) -> Result<u8, Failure> {
     let mut out = std::io::stdout();
     match command {
@@ -87,6 +117,22 @@ pub(crate) async fn run(
             } else {
                 write!(out, "{}", shown(&session))?;
             }
+        }
+        SessionsCommand::Pull { id } => return pull::run(&id, server).await,
+        SessionsCommand::Remove { id, force } => {
+            let (server, session) = &find_session(server, &id).await?;
+            let id = session.get("id").and_then(Value::as_str).unwrap_or(&id);
+            let path = format!("/api/v1/sessions/{}/remove", escape(id));
+            server.open(&path, &json!({"force": force})).await?;
+            writeln!(out, "removed {}", clean_line(id))?;
+        }
+        SessionsCommand::Files(args) => files::list(&args, server, screen).await?,
+        SessionsCommand::Get(args) => files::get(&args, server).await?,
+        SessionsCommand::Archive(args) => files::archive(&args, server).await?,
+        SessionsCommand::Diff(args) => files::diff(&args, server).await?,
+        SessionsCommand::Apply(args) => files::apply(&args, server).await?,
+        SessionsCommand::Review(args) => {
+            return review::run(&args, server, screen, editor).await;
         }
         SessionsCommand::Attach { id } => return attach::run(&id, term, server).await,
         SessionsCommand::Fork { id, text, json, input } => {
@@ -134,7 +180,10 @@ fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
             let text =
                 |name: &str| session.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
             let ago = |time: &str| ago(Timestamp::parse(time), now);
-            let (state, since) = doing(session);
+            let (mut state, since) = doing(session);
+            if let Some(reason) = session.get("kept").and_then(Value::as_str) {
+                state = format!("kept: {}", clean_line(reason));
+            }
             let context = text("contextId");
             // Whoever has a terminal types ids; whoever has none may keep them.
             let shown = if width.is_some() { shorten(&context) } else { &context };
@@ -184,14 +233,17 @@ mod tests {
                    "activity": {"state": "waiting", "waitsFor": "answer", "since": "2026-01-01T00:01:00.000Z", "taskId": "t"}}),
             json!({"id": "s4", "contextId": "ctx-4", "agent": "claude", "live": true, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s4",
                    "activity": {"state": "idle", "since": "2026-01-01T00:00:30.000Z"}}),
+            json!({"id": "s5", "contextId": "ctx-5", "agent": "claude", "live": false, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s5",
+                   "kept": "unsaved work"}),
         ];
         let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
         insta::assert_snapshot!(listed(&sessions, now, None), @r"
-CONTEXT  STATE            SINCE      USED       AGENT   WORKSPACE
-ctx-1    live             -          2 min ago  claude  /w/s1
-ctx-2    idle             -          1 d ago    claude  /w/s2
-ctx-3    waiting: answer  1 min ago  2 min ago  claude  /w/s3
-ctx-4    idle             1 min ago  2 min ago  claude  /w/s4
+CONTEXT  STATE               SINCE      USED       AGENT   WORKSPACE
+ctx-1    live                -          2 min ago  claude  /w/s1
+ctx-2    idle                -          1 d ago    claude  /w/s2
+ctx-3    waiting: answer     1 min ago  2 min ago  claude  /w/s3
+ctx-4    idle                1 min ago  2 min ago  claude  /w/s4
+ctx-5    kept: unsaved work  -          2 min ago  claude  /w/s5
 ");
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Age, Agent, AgentWorkspace, AskPolicy, Background, BackgroundEnd, DriverKind, Env, Format,
-    Input, Replies, SkillsSource,
+    Input, PatchMode, Replies, SkillsSource,
 };
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
@@ -153,6 +153,8 @@ impl Agent {
             budgets: super::Budgets::default(),
             setup: super::Setup::default(),
             defaults_dir: None,
+            patch: PatchMode::Auto,
+            results: Vec::new(),
         }
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
             Origin::Derived("found in the working directory".to_owned()),
         );
     }
+    super::repository::place(layers, cwd);
     let config = layers.config();
     for name in config.agents.keys() {
         let key = format!("agents.{name}.serve");

@@ -5,6 +5,7 @@ use super::error::Error;
 use super::layers::Layers;
 use super::origin::Origin;
 use super::paths::utf8;
+use super::repository;
 use std::path::PathBuf;
 
 /// The options of `serve`; what is said of each is its help.
@@ -19,6 +20,9 @@ pub struct Flags {
     /// Folder that the sessions work in (./workspace)
     #[arg(short, long)]
     pub workspace: Option<PathBuf>,
+    /// Repository that each session has a clone of: path or https address, perhaps with #REF
+    #[arg(long, value_name = "PATH|URL[#REF]")]
+    pub repo: Option<String>,
     /// Configuration file (./pilothouse.yaml)
     #[arg(short, long)]
     pub config: Option<PathBuf>,
@@ -84,6 +88,9 @@ impl Flags {
             ("--no-auth", "auth.required", self.no_auth.then(|| "false".to_owned())),
             ("--insecure", "auth.insecure", self.insecure.then(|| "true".to_owned())),
         ];
+        if let Some(repo) = &self.repo {
+            repository::lay_over(repo, layers)?;
+        }
         let paths = [
             ("--workspace", "workspace.path", &self.workspace),
             ("--log-path", "log.path", &self.log_path),

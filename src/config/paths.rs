@@ -24,6 +24,11 @@ pub(super) fn make_absolute(
     };
     absolute("state_dir", &mut config.state_dir)?;
     absolute("workspace.path", &mut config.workspace.path)?;
+    if let Some(path) = &mut config.workspace.template {
+        absolute("workspace.template", path)?;
+    }
+    let repository = &mut config.workspace.repository;
+    repository.map_path(|path| absolute("workspace.repository.url", path))?;
     absolute("env_file.path", &mut config.env_file.path)?;
     config.sessions.init.as_mut().map_or(Ok(()), |path| absolute("sessions.init", path))?;
     config.log.path.as_mut().map_or(Ok(()), |path| absolute("log.path", path))?;
@@ -46,6 +51,7 @@ pub(super) fn make_absolute(
             ("defaults_dir", agent.defaults_dir.as_mut()),
             ("init", agent.init.as_mut()),
             ("workspace.path", agent.workspace.path.as_mut()),
+            ("workspace.template", agent.workspace.template.as_mut()),
         ];
         let many = agent.skills_from.iter_mut();
         let many = many.map(|path| ("skills_from", Some(path)));
@@ -57,6 +63,8 @@ pub(super) fn make_absolute(
         agent.setup.make_plugins_absolute(|path| {
             absolute(&format!("agents.{name}.setup.plugins"), path)
         })?;
+        let key = format!("agents.{name}.workspace.repository.url");
+        agent.workspace.repository.map_path(|path| absolute(&key, path))?;
     }
     Ok(())
 }

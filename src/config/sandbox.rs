@@ -1,16 +1,12 @@
 //! What the configuration means for the sandbox, which knows nothing of files and keys.
 
 use super::own::SESSION_SCRIPT;
-use super::{Agent, Bytes, Config, DriverKind, Isolation, Workspace, WorkspaceMode};
+use super::{Agent, Bytes, Config, Isolation, Workspace, WorkspaceMode};
 use pilothouse_sandbox::isolation::{
     BackendKind, ContainerSettings, SandboxLimits, SandboxSettings, Uids,
 };
 use pilothouse_sandbox::workspace::{self, CopyLimits, HomeDefaults, WorkspaceSettings, existing};
 use std::path::Path;
-
-/// Claude Code at a person's terminal does not begin with its set-up. That a folder is trusted is for the person to say.
-const CLAUDE_HOME: &[(&str, &str)] =
-    &[(".claude.json", "{\"hasCompletedOnboarding\": true, \"theme\": \"dark\"}\n")];
 
 impl Config {
     /// What is put around every agent.
@@ -69,15 +65,17 @@ impl Config {
             }
             None => None,
         };
+        let template =
+            workspace.template.as_ref().filter(|_| workspace.mode == WorkspaceMode::Copy);
+        let template = template.map(|folder| existing(&cwd.join(folder), "workspace.template"));
         let copy = &self.sessions.copy;
         Ok(WorkspaceSettings {
             is_shared: workspace.mode == WorkspaceMode::Shared,
             root: cwd.join(&workspace.path),
             homes: self.state_dir.join("sessions"),
             defaults,
-            seed: if agent.driver == DriverKind::Claude { CLAUDE_HOME } else { &[] },
             script,
-            patience: self.timeouts.init.get(),
+            template: template.transpose()?,
             copy: CopyLimits { entries: copy.entries, size: copy.size.get(), depth: copy.depth },
             group: self.isolation.uids.first,
         })

@@ -255,6 +255,7 @@ impl Loaded {
                 usual.iter().all(|one| config.isolation.require.contains(one))
             }
             ["workspace", "mode" | "path"] => leads_inside(&config.workspace.path, cwd),
+            ["workspace", "repository", "url"] => text.starts_with('/') && is_inside(text),
             ["state_dir"] | ["sessions", "init"] | ["log", "path"] | ["env_file", "path"] => {
                 is_empty || is_inside(text)
             }
@@ -277,9 +278,9 @@ impl Loaded {
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
                 | "disallowed_tools" | "max_retries" | "skills_source" | "background"
                 | "background_grace" | "background_end" | "documentation_url" | "icon_url"
-                | "input_modes" | "output_modes" | "message_context",
+                | "input_modes" | "output_modes" | "message_context" | "patch",
             ]
-            | ["skills" | "extensions" | "budgets", ..]
+            | ["skills" | "extensions" | "budgets" | "results", ..]
             | ["workspace", "shared_turns"] => true,
             ["trust_project"] => !agent.trust_project,
             ["permission_mode"] => !asks_nobody(&agent.permission_mode),

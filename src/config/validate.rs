@@ -143,6 +143,7 @@ impl Config {
                 format!("`agent` names `{}`, which is not among `agents`: {guess}", self.agent),
             );
         }
+        self.check_workspaces(&mut found);
         self.budgets.check("budgets", &mut found);
         for (name, agent) in &self.agents {
             agent.check(name, &mut found);
@@ -508,10 +509,10 @@ pub fn network(text: &str) -> Option<IpNet> {
 }
 
 #[derive(Default)]
-struct Found(Vec<Problem>);
+pub(super) struct Found(Vec<Problem>);
 
 impl Found {
-    fn add(&mut self, keys: &[&str], text: String) {
+    pub(super) fn add(&mut self, keys: &[&str], text: String) {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
         self.0.push(Problem { keys, text, origins: Vec::new() });
     }

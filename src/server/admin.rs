@@ -2,11 +2,15 @@
 
 pub(super) mod asks;
 pub(super) mod attach;
+pub(super) mod bundle;
 pub(super) mod erase;
+pub(super) mod files;
 pub(super) mod grants;
 pub(super) mod links;
 pub(super) mod operate;
 mod page;
+pub(super) mod removal;
+pub(super) mod results;
 pub(super) mod tokens;
 pub(super) mod usage;
 
@@ -19,7 +23,7 @@ use crate::config::{Config, Exposure, TokenScope};
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionPlace, SessionRow, Store, Write};
 use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
-use crate::telemetry::metrics::{MEDIA_TYPE, Moment};
+use crate::telemetry::metrics::{MEDIA_TYPE, Readings};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{Extensions, HeaderValue, StatusCode, header};
@@ -114,7 +118,7 @@ pub(super) async fn metrics(State(doors): State<Arc<Doors>>, request: Request) -
         return refusal(denied);
     }
     let (processes, processes_max) = doors.service.sessions().processes();
-    let moment = Moment {
+    let moment = Readings {
         processes,
         processes_max,
         waiting: doors.service.sessions().waiting(),
@@ -210,6 +214,7 @@ fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), D
             may_read.or_else(|denied| caller.require(TokenScope::Answer).map_err(|_| denied))
         }
         "AnswerAsk" | "RevokeGrant" => caller.require(TokenScope::Answer),
+        "BundleSession" => caller.require(TokenScope::Read),
         "ListTokens" | "CreateToken" | "RevokeToken" | "Reload" | "Drain" | "Erase" => {
             caller.require(TokenScope::Admin)
         }
@@ -314,26 +319,32 @@ pub(super) async fn session(
         request,
         ("GetSession", most),
         async move |doors, client, request: Request<Bytes>| {
-            check_agent(&client)?;
-            let store = &doors.store;
-            let mut found =
-                store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
-            if found.is_none() && client.caller.is_admin() {
-                let of_anybody = store.session_of_anybody(&client.agent.key, &id).await;
-                found = of_anybody.map_err(store_failed)?;
-            }
-            match found {
-                Some(row) => {
-                    let entry = entry_of(request.extensions());
-                    entry.set_context(&row.context_id);
-                    entry.set_owner(&row.scope.caller);
-                    Ok(json_response(StatusCode::OK, shown(&doors, &row).to_string()))
-                }
-                None => Err(Box::new(not_there(&format!("no session `{id}`")))),
-            }
+            let row = find_session(&doors, &client, &id, request.extensions()).await?;
+            Ok(json_response(StatusCode::OK, shown(&doors, &row).to_string()))
         },
     )
     .await
+}
+
+/// The session of this id or context: one of the caller's, or for an admin of anybody's.
+async fn find_session(
+    doors: &Doors,
+    client: &Client,
+    id: &str,
+    extensions: &Extensions,
+) -> Result<SessionRow, Box<Response>> {
+    check_agent(client)?;
+    let store = &doors.store;
+    let mut found = store.session_named(&client.scope(), id).await.map_err(store_failed)?;
+    if found.is_none() && client.caller.is_admin() {
+        let of_anybody = store.session_of_anybody(&client.agent.key, id).await;
+        found = of_anybody.map_err(store_failed)?;
+    }
+    let row = found.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
+    let entry = entry_of(extensions);
+    entry.set_context(&row.context_id);
+    entry.set_owner(&row.scope.caller);
+    Ok(row)
 }
 
 fn shown(doors: &Doors, row: &SessionRow) -> Value {
@@ -349,6 +360,8 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
         "activity": activity,
         "created": row.created,
         "used": row.used,
+        "checkout": row.checkout,
+        "kept": sessions.why_kept(row),
         "workspace": doors.agents.folders_of(&row.scope.agent).shown(&row.id),
     })
 }

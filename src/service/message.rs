@@ -1,5 +1,7 @@
 //! A message on its way in: is it one that may be sent, and what is the agent told?
 
+use super::review::read_review;
+use super::schema::{self, find_schema, read_schema};
 use super::{Service, beside};
 use crate::agent::Agent;
 use crate::config::DriverKind;
@@ -130,7 +132,7 @@ impl Service {
         message: &Message,
         (caller, modes): (&str, &[String]),
     ) -> Result<Told, Error> {
-        let mut command = command_of(agent, message)?;
+        let (mut command, mut schema) = (command_of(agent, message)?, find_schema(message)?);
         let mut contents = Contents {
             takes_images: agent.takes_images(),
             inline: self.config.limits.file_in_prompt.as_usize(),
@@ -139,21 +141,23 @@ impl Service {
         for part in &message.parts {
             match &part.content {
                 PartContent::Text(words) => contents.text.add(words),
-                PartContent::Data(data) => match command_in(agent, data)? {
-                    Some((name, arguments)) if command.as_ref().is_none_or(|c| *c == name) => {
-                        command = Some(name);
-                        if let Some(arguments) = arguments {
-                            contents.text.add(&arguments);
-                        }
-                    }
-                    _ => contents.text.add(data.text()),
-                },
+                PartContent::Data(data)
+                    if part.media_type.as_deref() == Some(schema::MEDIA_TYPE) =>
+                {
+                    schema = Some(read_schema("message.parts", data)?);
+                }
+                PartContent::Data(data) => {
+                    add_data(agent, data, &mut command, &mut contents.text)?;
+                }
                 PartContent::Url(url) => contents.add_url(url, part)?,
                 PartContent::Raw(bytes) => {
                     let media_type = part.media_type.as_deref().unwrap_or_default();
                     contents.add_file(part.filename.as_deref(), media_type, bytes);
                 }
             }
+        }
+        if let Some(schema) = &schema {
+            contents.text.add(&schema::instruct(schema));
         }
         let Contents { text, images, files, .. } = contents;
         let Words(text) = text;
@@ -175,6 +179,7 @@ impl Service {
             text,
             command,
             images,
+            schema,
             message_id: message.message_id.to_string(),
             beside: beside::describe(caller, message, modes),
             ..Prompt::default()
@@ -223,6 +228,28 @@ fn command_of(agent: &Agent, message: &Message) -> Result<Option<String>, Error>
     let metadata = message.metadata.as_ref().map(Metadata::as_json);
     let wanted = metadata.and_then(|metadata| metadata.member("command"));
     wanted.map(|wanted| check_command(agent, "message.metadata.command", &wanted)).transpose()
+}
+
+/// Adds a data part: a command, a review, or what it is.
+fn add_data(
+    agent: &Agent,
+    data: &Json,
+    command: &mut Option<String>,
+    text: &mut Words,
+) -> Result<(), Error> {
+    match command_in(agent, data)? {
+        Some((name, arguments)) if command.as_ref().is_none_or(|known| *known == name) => {
+            *command = Some(name);
+            if let Some(arguments) = arguments {
+                text.add(&arguments);
+            }
+        }
+        _ => match read_review(data)? {
+            Some(review) => text.add(&review),
+            None => text.add(data.text()),
+        },
+    }
+    Ok(())
 }
 
 /// The command and its arguments, where a data part is nothing but `command` and perhaps `arguments`, and callers

@@ -24,7 +24,9 @@ use super::failure::FailureCode;
 use super::pipe::read;
 use super::questions::ask_row;
 use super::resources::{CurrentTurn, SessionResources};
+use super::results;
 use super::running::Running;
+use super::schema::Schema;
 use super::terminal::lend_conversation;
 use super::translate::Translator;
 use super::tries::converse;
@@ -184,7 +186,8 @@ impl Actor {
         log.turn_begins();
         if !log.state().is_terminal() {
             let deps = &self.session.deps;
-            let compares = self.session.agent.is_conversational();
+            let schema = prompt.schema.clone().and_then(|schema| Schema::read(schema).ok());
+            let compares = self.session.agent.is_conversational() || schema.is_some();
             let translator = Translator::new(log.clone(), compares, &deps.config);
             let mut current = CurrentTurn {
                 log,
@@ -194,7 +197,10 @@ impl Actor {
                 meter: None,
                 failure: None,
                 closing: Vec::new(),
+                schema,
                 fork: origin.fork,
+                before: None,
+                has_looked: false,
                 _prompt_place: origin.prompt,
                 places: Vec::new(),
             };
@@ -251,6 +257,7 @@ impl Actor {
             // Canceled means that nothing of it is left.
             session.end_process(Word::Terminate).await;
         }
+        results::gather(&mut self.session, turn, &outcome).await;
         let words = last_words(&outcome);
         let stored = self.store_end(turn, outcome).await;
         self.note_end(turn, &words).await;

@@ -7,10 +7,14 @@
 //! a cancel of the turn and the server's stop, and one deadline covers all of them. A write that was begun is finished
 //! first; meanwhile the inbox is served, and the next wait hears what came.
 
+mod checkout;
+mod setup;
+
 use super::activity::{SessionState, WaitsFor};
 use super::ending::{Cause, fault, fault_with};
 use super::records::status;
 use super::resources::{CurrentTurn, SessionResources};
+use super::results::note_beginning;
 use super::running::Running;
 use super::start::{self, Confinement, DoorWords};
 use super::turn_clock::TurnClock;
@@ -24,7 +28,7 @@ use pilothouse_egress::Policy;
 use pilothouse_sandbox::isolation::{Obstacle, Places};
 use pilothouse_sandbox::process::{self, Process};
 use pilothouse_sandbox::supervisor::{Spec, Word};
-use pilothouse_sandbox::workspace::{Folder, InitFailed};
+use pilothouse_sandbox::workspace::Folder;
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
@@ -113,7 +117,8 @@ impl<'a> Begin<'a> {
             _ if files.is_empty() => {}
             _ => Box::pin(self.put_more_files(files)).await?,
         }
-        Ok(())
+        // Before a process that is there already is told its prompt; `start` has looked before it made one.
+        Ok(Box::pin(note_beginning(self.session, self.turn)).await?)
     }
 
     /// Waits for a place among turns. Meanwhile a warm process gives up its own place where that is
@@ -234,6 +239,8 @@ impl<'a> Begin<'a> {
         let pattern = fork.and_then(|conversation| driver.transcript(conversation));
         let forked = self.copy_fork(pattern, &folder).await?;
         self.put_files(&folder, files).await?;
+        // One that gets its prompt as an argument is at work as soon as it is there.
+        Box::pin(note_beginning(self.session, self.turn)).await?;
         let places = deps.isolation.places(&folder);
         let mut setting = Setting {
             workspace: places.workspace,
@@ -297,12 +304,15 @@ impl<'a> Begin<'a> {
         let made = self.session.make_folder(deadline).await?;
         let folder = made.map_err(|error| fault(&error))?;
         if folder.is_new() {
-            // Its folders were removed since the script ran, and are made by the set-up of today.
-            self.session.row.ready = self.session.agent.workspaces.script().is_none();
+            // Its folders were removed since it was set up, and are made by the set-up of today.
+            self.session.row.ready = !self.session.agent.needs_setup();
             let setup = self.session.agent.setup.as_ref();
             self.session.row.setup = setup.map(|setup| setup.digest.clone());
         }
         if !self.session.row.ready {
+            if self.turn.fork.is_none() {
+                Box::pin(self.check_out(&folder)).await?;
+            }
             self.run_script(&folder).await?;
             self.session.row.ready = true;
         }
@@ -323,6 +333,7 @@ impl<'a> Begin<'a> {
         let copied = self.wait(workspaces.fork(&fork.session, folder, pattern.as_deref())).await?;
         let has_transcript =
             copied.map_err(|error| fault(&format!("the session could not be copied: {error}")))?;
+        Box::pin(self.check_out(folder)).await?;
         Ok(fork.conversation.filter(|_| has_transcript))
     }
 
@@ -366,91 +377,6 @@ impl<'a> Begin<'a> {
             let hint = "the operator must find what holds up the start of the sandbox, or raise `timeouts.start`";
             fault_with(&message, hint)
         })
-    }
-
-    /// Runs the session script, visible in the task.
-    async fn run_script(&mut self, folder: &Folder) -> Result<(), Cause> {
-        let (deps, agent) = (self.session.deps.clone(), self.session.agent.clone());
-        let Some(script) = agent.workspaces.script() else {
-            return Ok(());
-        };
-        // Where it lies on this machine is not the caller's business.
-        let name = script.file_name().unwrap_or_default().to_string_lossy();
-        self.turn.translator.status(&format!("running {name}"), None);
-        self.show().await;
-        let (session, context) = (self.session.row.id.clone(), self.session.key.context_id.clone());
-        let given = agent.latest_env();
-        let spec = |places: &Places, door: DoorWords| {
-            agent.script_spec(&given, script, places, door, &session, context.as_str())
-        };
-        let (mut refused, mut too_large) = (Vec::new(), None);
-        let started = self.start_process(folder, &given.reach.setup, spec).await?;
-        let ended = match started {
-            Ok((mut process, confinement)) => {
-                let disk = self.session.disk.clone().fault(process.tree);
-                let run = async {
-                    let hearing = agent.workspaces.hear_script(&mut process);
-                    tokio::pin!(hearing, disk);
-                    loop {
-                        tokio::select! {
-                            biased;
-                            refusal = confinement.next_refusal() => refused.push(refusal),
-                            fault = &mut disk => {
-                                let reason = "was ended".to_owned();
-                                too_large = Some(fault);
-                                break Err(InitFailed {
-                                    reason,
-                                    is_not_found: false,
-                                    output: String::new(),
-                                });
-                            }
-                            ended = &mut hearing => break ended,
-                        }
-                    }
-                };
-                let ended = self.wait(run).await;
-                if !matches!(ended, Ok(Ok(_))) {
-                    self.session.inbox.serve_during(process.control.kill()).await;
-                }
-                ended?
-            }
-            Err(error) => Err(InitFailed {
-                reason: error.to_string(),
-                is_not_found: error.is_not_found(),
-                output: String::new(),
-            }),
-        };
-        let log = &self.turn.log;
-        for refusal in &refused {
-            self.turn.translator.report_refusal(refusal);
-            self.session.live.note_refusal(&deps, Some(log), &log.scope, refusal);
-        }
-        if let Some(fault) = too_large {
-            let message = format!("the session script {name} was ended: {fault}");
-            return Err(fault_with(&message, fault.hint()));
-        }
-        let output = ended.map_err(|InitFailed { reason, is_not_found, output }| {
-            let told = format!("the session script {name} {reason}: {output}");
-            let hint = "the operator must correct the script (`sessions.init`)";
-            if !is_not_found {
-                return fault_with(&told, hint);
-            }
-            let obstacle = agent.find_obstacle(script, &deps.config);
-            // In a container the script is there, so it is a command of the image that is not.
-            match obstacle.filter(|_| !agent.is_contained()) {
-                Some(obstacle) => {
-                    fault_with(&format!("{told}: {}", obstacle.reason), obstacle.hint)
-                }
-                None if deps.isolation.is_sandboxed() => {
-                    fault_with(&told, format!("{hint}; {}", Obstacle::COMMAND))
-                }
-                None => fault_with(&told, hint),
-            }
-        })?;
-        let data = serde_json::json!({"kind": "init-session", "output": output});
-        self.turn.translator.status("the session script has run", Some(data));
-        self.show().await;
-        Ok(())
     }
 
     /// Waits, visible in the task, before an overloaded model API is asked again.

@@ -5,6 +5,7 @@ use super::disk::DiskWatches;
 use super::long_line::LineRoom;
 use super::places::ProcessPlaces;
 use super::pool::Pool;
+use super::unsaved::KeptSessions;
 use super::waiting::WaitingTurns;
 use super::{Order, SessionDeps, SessionKey};
 use crate::queue::FairQueue;
@@ -45,6 +46,8 @@ pub(super) struct LiveSessions {
     pub(super) waiting: WaitingTurns,
     /// Locked inside of the map's lock, never the other way round.
     pub(super) removals: Mutex<Removals>,
+    /// What the last sweep has kept.
+    pub(super) kept: Mutex<KeptSessions>,
 }
 
 /// Sessions that are being removed: nobody takes them up again.
@@ -110,6 +113,7 @@ impl LiveSessions {
             disk: DiskWatches::new(deps),
             waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
             removals: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 

@@ -87,14 +87,13 @@ impl Pool {
     ) {
         let list = deps.config.state_dir.join("warm.json");
         let agents = deps.agents.iter().filter(|agent| agent.config.warm > 0).cloned();
-        // A new session's script runs before its agent, so a process that was started ahead would never be used.
-        let (idle, agents): (Vec<_>, Vec<_>) =
-            agents.partition(|agent| agent.workspaces.script().is_some());
+        // A new session is set up before its agent starts, so a process that was started ahead would never be used.
+        let (idle, agents): (Vec<_>, Vec<_>) = agents.partition(|agent| agent.needs_setup());
         for agent in idle {
             tracing::warn!(
                 agent = %agent.key,
                 "`agents.{}.warm` is without effect: a session script runs before the agent (`sessions.init`, \
-                 `agents.{0}.init`)",
+                 `agents.{0}.init`), or a repository is cloned (`workspace.mode`)",
                 agent.key
             );
         }
@@ -174,7 +173,7 @@ async fn remove_left_overs(deps: &SessionDeps, list: &PathBuf) {
     };
     for (agent, id) in ids {
         let is_id = uuid::Uuid::parse_str(&id).is_ok();
-        if is_id && !sessions.iter().any(|(session, ..)| **session == *id) {
+        if is_id && !sessions.iter().any(|session| *session.id == *id) {
             remove(deps.agents.folders_of(&agent), &id, &deps.stop).await;
         }
     }

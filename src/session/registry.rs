@@ -30,8 +30,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// All sessions of the server.
 #[derive(Clone)]
 pub struct Sessions {
-    deps: Arc<SessionDeps>,
-    live: Arc<LiveSessions>,
+    pub(super) deps: Arc<SessionDeps>,
+    pub(super) live: Arc<LiveSessions>,
 }
 
 /// A reserved place in a session's queue.
@@ -484,7 +484,8 @@ fn new_session(agent: &Agent, key: &SessionKey) -> SessionRow {
         context_id: key.context_id.clone(),
         conversation: None,
         // Without a script there is nothing to be done but folders, which are made where they miss.
-        ready: agent.workspaces.script().is_none(),
+        ready: !agent.needs_setup(),
+        checkout: None,
         setup: agent.setup.as_ref().map(|setup| setup.digest.clone()),
         created: now,
         used: now,

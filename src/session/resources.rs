@@ -6,7 +6,9 @@ use super::ending::Cause;
 use super::failure::FailureCode;
 use super::inbox::Inbox;
 use super::live::LiveSessions;
+use super::results::Snapshots;
 use super::running::Running;
+use super::schema::Schema;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Fork, Order, SessionDeps, SessionKey};
@@ -20,7 +22,7 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use pilothouse_sandbox::process::Prepared;
 use pilothouse_sandbox::supervisor::Word;
-use pilothouse_sandbox::workspace::{self, Folder};
+use pilothouse_sandbox::workspace::{self, Folder, Look};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -54,6 +56,8 @@ pub(super) struct SessionResources {
     pub(super) activity: ActivitySender,
     /// What its folders may take up on the disk.
     pub(super) disk: DiskWatch,
+    /// What is known of its workspace.
+    pub(super) snapshots: Snapshots,
 }
 
 /// What belongs to one turn, and is given up with it.
@@ -69,8 +73,14 @@ pub(super) struct CurrentTurn {
     pub(super) failure: Option<FailureCode>,
     /// What is stored with its end.
     pub(super) closing: Vec<Write>,
+    /// What its answer is to fit.
+    pub(super) schema: Option<Schema>,
     /// The session that this turn's new one begins as a copy of.
     pub(super) fork: Option<Fork>,
+    /// How the workspace was before the agent was told its prompt, where that is of interest.
+    pub(super) before: Option<Look>,
+    /// Whether it was looked at.
+    pub(super) has_looked: bool,
     /// The prompt's place among those in memory.
     pub(super) _prompt_place: Option<Arc<Place>>,
     /// Places among the turns of its caller, and in a shared folder; held from its first gate to the end of its
@@ -99,6 +109,7 @@ impl SessionResources {
             prepared: None,
             folder: None,
             making: None,
+            snapshots: Snapshots::default(),
             remembered: None,
             activity,
             deps,
@@ -150,7 +161,7 @@ impl SessionResources {
         self.folder = self.inbox.serve_during(making).await.ok();
         if self.folder.as_ref().is_some_and(Folder::is_new) {
             // The next turn may have another actor, which finds them made.
-            self.row.ready = self.agent.workspaces.script().is_none();
+            self.row.ready = !self.agent.needs_setup();
             self.note_learned().await;
         }
     }
@@ -215,6 +226,7 @@ pub(super) fn session_used(row: &SessionRow, at: Timestamp) -> Write {
         id: row.id.clone(),
         conversation: row.conversation.clone(),
         ready: row.ready,
+        checkout: row.checkout.clone(),
         setup: row.setup.clone(),
         at,
     }

@@ -2,8 +2,11 @@
 
 use super::SessionDeps;
 use crate::agent::Agent;
+use crate::repository::branch_of;
 use pilothouse_agents::claude::{STATE_FILE, trust_projects};
-use pilothouse_egress::{Counted, EgressCredential, HostQuestion, ModelRefusal, Policy, Refusal};
+use pilothouse_egress::{
+    Counted, EgressCredential, HostQuestion, ModelRefusal, Policy, PushRule, Refusal,
+};
 use pilothouse_sandbox::isolation::{Places, Surroundings};
 use pilothouse_sandbox::process::{self, Prepared, Process};
 use pilothouse_sandbox::supervisor::Spec;
@@ -11,7 +14,7 @@ use pilothouse_sandbox::workspace::Folder;
 use std::sync::Arc;
 
 /// Bytes of the file in which a CLI keeps its state, as far as it is kept.
-const LONGEST_STATE: u64 = 4 * 1024 * 1024;
+pub(super) const LONGEST_STATE: u64 = 4 * 1024 * 1024;
 
 /// What belongs to a running process; given up with it.
 pub(super) struct Confinement {
@@ -102,6 +105,10 @@ pub(super) async fn start(
     }
     let credential = isolation.is_sandboxed().then(|| deps.egress.issue_credential(policy.clone()));
     let door = credential.as_ref().map(|credential| credential.env(isolation.proxy_port()));
+    if let (Some(credential), Some(source)) = (&credential, &agent.clone_source) {
+        let rule = PushRule::new(source.mirror.url(), &branch_of(&folder.session()));
+        credential.limit_pushes(rule);
+    }
     let spec = spec(&isolation.places(folder), door);
     let sandboxed =
         isolation.confine(&deps.launcher, spec, &agent.key, folder, &agent.grants).await?;

@@ -3,8 +3,10 @@
 use super::Attach;
 use super::activity::{SessionState, WaitsFor};
 use super::resources::SessionResources;
+use super::start::LONGEST_STATE;
 use crate::config::DriverKind;
 use pilothouse_agents::Setting;
+use pilothouse_agents::claude::{STATE_FILE, skip_setup};
 use pilothouse_sandbox::isolation::Places;
 use pilothouse_sandbox::supervisor::{Spec, Word};
 
@@ -18,6 +20,7 @@ pub(super) async fn lend_conversation(session: &mut SessionResources, attach: At
     let lent = spec.is_ok();
     if ready.send(spec).is_ok() && lent {
         session.activity.enter(SessionState::Waiting(WaitsFor::Terminal));
+        session.snapshots.forget();
         // Nothing runs that could be interrupted: this hears the stop, and cancels of what waits.
         tokio::select! {
             biased;
@@ -37,6 +40,11 @@ async fn terminal(session: &mut SessionResources) -> Result<Spec, String> {
     let given = session.inbox.wait_in_turn(None, folder.give(None)).await.map_err(stops)?;
     given.map_err(|error| error.to_string())?;
     let agent = &session.agent;
+    if agent.config.driver == DriverKind::Claude {
+        let edited = folder.edit(STATE_FILE, LONGEST_STATE, skip_setup).await;
+        edited
+            .map_err(|error| format!("the state of the agent's CLI cannot be written: {error}"))?;
+    }
     // A person's terminal is outside of the sandbox, with the folders where they really lie.
     let setting = Setting {
         workspace: folder.workspace_text(),

@@ -5,10 +5,11 @@
 
 mod answer;
 mod artifacts;
+mod output;
 
 use super::bounded::{self, PREVIEW, one_line};
 use super::facts::TurnFacts;
-use super::records::status;
+use super::records::{decode_base64, status};
 use crate::asks;
 use crate::clock;
 use crate::config::Config;
@@ -17,7 +18,7 @@ use crate::task::{ANSWER, Record, TaskLog, answer_id};
 use answer::Gather;
 use pilothouse_a2a::event::TaskArtifactUpdateEvent;
 use pilothouse_a2a::id::{ArtifactId, MessageId};
-use pilothouse_a2a::message::{Message, Part, PartContent, Role};
+use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_agents::event::{Event, Usage};
 use pilothouse_agents::lines::is_shortened;
@@ -84,6 +85,10 @@ pub(super) struct Translator {
     /// Files of tools so far, and bytes that further ones may have.
     tool_files: u64,
     tool_file_room: usize,
+    /// Whether the agent has called a tool.
+    has_called_tools: bool,
+    /// What the turn has left in its workspace.
+    results: Vec<Artifact>,
 }
 
 impl Translator {
@@ -116,6 +121,8 @@ impl Translator {
             event_limit: limits.event.as_usize(),
             tool_files: 0,
             tool_file_room: limits.tool_files.as_usize(),
+            has_called_tools: false,
+            results: Vec::new(),
         }
     }
 
@@ -153,7 +160,7 @@ impl Translator {
             Event::Status { text, data } => self.status(&text, data),
             Event::ToolCall { id, name, input } => {
                 let line = bounded::call(&name, &input);
-                self.new_paragraph = true;
+                (self.new_paragraph, self.has_called_tools) = (true, true);
                 self.status(
                     &line,
                     Some(json!({"kind": "tool-call", "id": id, "name": name, "input": input})),
@@ -297,6 +304,16 @@ impl Translator {
             "reason": refusal.reason.word(),
         });
         self.status(&format!("not reached: {}", refusal.advice), Some(data));
+    }
+
+    /// Whether the agent has called a tool in this turn.
+    pub(super) fn has_called_tools(&self) -> bool {
+        self.has_called_tools
+    }
+
+    /// What the turn has left in its workspace; it comes behind the answer.
+    pub(super) fn add_results(&mut self, results: Vec<Artifact>) {
+        self.results.extend(results);
     }
 
     /// The limit of the account that has failed the turn; it stands with the failure.
@@ -444,6 +461,9 @@ impl Translator {
         if !self.problems.is_empty() {
             metadata.insert("problems".to_owned(), std::mem::take(&mut self.problems).into());
         }
+        for result in std::mem::take(&mut self.results) {
+            self.out.push(self.artifact_update(result, false, true));
+        }
         self.out.push(status(&self.log, state, message, Some(metadata)));
         std::mem::take(&mut self.out)
     }
@@ -472,14 +492,6 @@ fn named(mut artifact: Artifact, name: Option<String>, description: Option<Strin
     artifact.name = name.filter(|name| !name.is_empty() && name != ANSWER);
     artifact.description = description;
     artifact
-}
-
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let part: Part = serde_json::from_value(json!({"raw": text})).ok()?;
-    match part.content {
-        PartContent::Raw(bytes) => Some(bytes),
-        PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => None,
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(super) async fn converse(
     warm: bool,
 ) -> Option<Outcome> {
     let mut retries = Retries::new(&session.deps.config);
-    let mut is_fresh = false;
+    let (mut is_fresh, mut is_corrected) = (false, false);
     loop {
         let conversed = converse_once(session, turn).await;
         let Conversed { mut outcome, heard, refused, limit, failure, .. } = conversed;
@@ -45,6 +45,22 @@ pub(super) async fn converse(
         }
         if let Some(limit) = limit.filter(|_| failed) {
             outcome = note_limit(session, turn, outcome, &limit).await;
+        }
+        if let Some(reason) = find_misfit(turn, outcome.as_ref()) {
+            if is_corrected || session.inbox.is_canceled() {
+                return Some(misfit(&reason));
+            }
+            is_corrected = true;
+            correct(turn, &reason);
+            match reach_process(session, turn).await {
+                Ok(is_new) => is_fresh |= is_new,
+                Err(NotStarted::Over) => return outcome,
+                Err(NotStarted::Ended(cause)) => {
+                    turn.failure = FailureCode::of_start(&cause);
+                    return Some(cause.outcome(&session.deps.config));
+                }
+            }
+            continue;
         }
         let pause = (refused && failed && !is_limited).then(|| retries.pause()).flatten();
         if session.inbox.is_canceled() || (!restarts && pause.is_none()) {
@@ -106,16 +122,61 @@ async fn reach_again(
     let mut begin = Begin::new(session, turn);
     if let Some(pause) = pause {
         begin.wait_again(pause).await?;
-        let lives = session.running.as_mut().is_some_and(|running| {
-            running.look();
-            running.can_go_on()
-        });
-        if lives {
-            return Ok(false);
-        }
-    } else if lost {
+        return reach_process(session, turn).await;
+    }
+    if lost {
         begin.lose_conversation();
     }
+    start_again(session, turn).await
+}
+
+/// Why the answer of a completed turn does not fit the schema of its request; none where it does, or there is none.
+fn find_misfit(turn: &mut CurrentTurn, outcome: Option<&Outcome>) -> Option<String> {
+    let (Some(schema), Some(Outcome::Completed { answer })) = (&turn.schema, outcome) else {
+        return None;
+    };
+    turn.translator.add_output(schema, answer.as_deref()).err()
+}
+
+/// The end of a turn whose answer does not fit.
+fn misfit(reason: &str) -> Outcome {
+    let message = format!("the answer does not fit the JSON schema of the request: {reason}");
+    let hint = "the caller can send the message again, or a schema that is easier to fit";
+    Outcome::Failed { message, hint: Some(hint.to_owned()) }
+}
+
+/// The prompt says what was wrong. It is there again, because the agent may not know it any more.
+fn correct(turn: &mut CurrentTurn, reason: &str) {
+    turn.translator.begin_again(reason);
+    if let Some(meter) = &mut turn.meter {
+        meter.again();
+    }
+    let words = format!(
+        "\n\nYou have answered this already, but your answer was not accepted: {reason}. Answer again, with nothing but \
+         the JSON value."
+    );
+    turn.prompt.text.push_str(&words);
+}
+
+/// Makes sure that a process is there for the next try; whether it is a fresh one.
+async fn reach_process(
+    session: &mut SessionResources,
+    turn: &mut CurrentTurn,
+) -> Result<bool, NotStarted> {
+    let lives = session.running.as_mut().is_some_and(|running| {
+        running.look();
+        running.can_go_on()
+    });
+    if lives {
+        return Ok(false);
+    }
+    start_again(session, turn).await
+}
+
+async fn start_again(
+    session: &mut SessionResources,
+    turn: &mut CurrentTurn,
+) -> Result<bool, NotStarted> {
     let slot = session.give_up_process().await.ok_or(NotStarted::Over)?;
     Begin::new(session, turn).start(slot, Vec::new()).await?;
     Ok(true)

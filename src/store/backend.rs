@@ -3,8 +3,8 @@
 use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
     Account, AskPage, AskRow, AskState, CallerFilter, Durability, ErasedTask, Erasure, Error,
-    Event, GrantRow, LinkRow, PushRow, Scope, SessionPage, SessionPlace, SessionRow, TaskRow,
-    TokenRow, UsageReport, Used, Write,
+    Event, GrantRow, LinkRow, PushRow, Scope, SessionPage, SessionPlace, SessionRow, SessionUse,
+    TaskRow, TokenRow, UsageReport, Used, Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::time::Timestamp;
@@ -334,7 +334,7 @@ impl Store {
     }
 
     /// All sessions and when they were last used (in milliseconds), last used first.
-    pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
+    pub async fn sessions_by_use(&self) -> Result<Vec<SessionUse>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.sessions_by_use().await,
         }
@@ -344,6 +344,24 @@ impl Store {
     pub async fn setups_in_use(&self) -> Result<Vec<(String, String)>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.setups_in_use().await,
+        }
+    }
+
+    /// What a turn of a task has left under this name; without its bytes where it was larger than is kept.
+    pub async fn result(&self, n: i64, name: &str) -> Result<Option<Option<Vec<u8>>>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.result(n, name).await,
+        }
+    }
+
+    /// The newest of what turns of a session have left under this name.
+    pub async fn session_result(
+        &self,
+        session: &str,
+        name: &str,
+    ) -> Result<Option<Option<Vec<u8>>>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.session_result(session, name).await,
         }
     }
 

@@ -11,6 +11,8 @@ mod migrations;
 mod opening;
 mod push;
 mod read;
+mod results;
+mod sessions;
 mod setups;
 mod tokens;
 mod usage;
@@ -22,7 +24,7 @@ use opening::{begin_running, prepare};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Conflict, Durability, Error, GrantWrite, Scope, Write};
+use super::{Checkout, Conflict, Durability, Error, GrantWrite, Scope, Write};
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use rusqlite::{Connection, params};
@@ -43,9 +45,9 @@ const GROUP: usize = 512;
 /// Page cache of the writer and of each reader, in KiB.
 const CACHE_KIB: i64 = 2048;
 
-/// What a session has learned.
-const SESSION_USED: &str =
-    "UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4, setup = ?5 WHERE id = ?1";
+/// A session was used; what is not said of its checkout stays.
+const USE_SESSION: &str = "UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4, \
+                           checkout = COALESCE(?5, checkout), setup = ?6 WHERE id = ?1";
 
 /// How far a sequence number jumps for a task that an unclean end cut off: a power cut may have taken
 /// numbers that somebody has already seen.
@@ -440,7 +442,8 @@ impl Write {
                      ON CONFLICT (id) DO NOTHING
                      ON CONFLICT (caller, agent, context_id) DO UPDATE SET
                        id = excluded.id, conversation = excluded.conversation, ready = excluded.ready,
-                       created_ms = excluded.created_ms, used_ms = excluded.used_ms, setup = excluded.setup",
+                       created_ms = excluded.created_ms, used_ms = excluded.used_ms, checkout = NULL,
+                       setup = excluded.setup",
                 )?
                 .execute(params![
                     &*row.id,
@@ -453,9 +456,9 @@ impl Write {
                     row.used.as_millisecond(),
                     row.setup,
                 ])?,
-            Self::SessionUsed { id, conversation, ready, setup, at } => connection
-                .prepare_cached(SESSION_USED)?
-                .execute(params![&**id, conversation, ready, at.as_millisecond(), setup])?,
+            Self::SessionUsed { id, conversation, ready, checkout, setup, at } => connection
+                .prepare_cached(USE_SESSION)?
+                .execute(params![&**id, conversation, ready, at.as_millisecond(), checkout.as_ref().map(Checkout::json), setup])?,
             Self::SessionInUse { id, at } => connection
                 .prepare_cached("UPDATE sessions SET used_ms = ?2 WHERE id = ?1")?
                 .execute(params![&**id, at.as_millisecond()])?,
@@ -470,6 +473,7 @@ impl Write {
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
+            Self::Result(row) => results::put(connection, row)?,
             Self::AskMarked(row) => asks::mark(connection, row)?,
             Self::AskTaken { id, state, act } => asks::end(connection, id, *state, act.at, Some(act))?,
             Self::AskGone { id, state, act } => asks::end(connection, id, *state, Timestamp::now(), act.as_deref())?,
@@ -486,16 +490,7 @@ impl Write {
             Self::Usage { n, session, caller, day, used } => {
                 usage::add(connection, *n, session, caller, *day, *used)?
             }
-            Self::TaskGone { n } => {
-                connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute(params![n])?;
-                asks::task_gone(connection, *n)?;
-                push::task_gone(connection, *n)?;
-                usage::task_gone(connection, *n)?;
-                connection
-                    .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
-                    .execute(params![key(*n, 0), key(*n, u64::MAX)])?;
-                connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute(params![n])?
-            }
+            Self::TaskGone { n } => task_gone(connection, *n)?,
             Self::Inventory { agent, text } => connection
                 .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('inventory:' || ?1, ?2)")?
                 .execute(params![&**agent, text])?,
@@ -508,6 +503,19 @@ impl Write {
         let refusal = self.refusal().filter(|_| changed == 0);
         refusal.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
     }
+}
+
+/// Removes a task, with all that goes with it.
+fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqlite::Error> {
+    connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute([n])?;
+    asks::task_gone(connection, n)?;
+    push::task_gone(connection, n)?;
+    usage::task_gone(connection, n)?;
+    results::task_gone(connection, n)?;
+    connection
+        .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
+        .execute(params![key(n, 0), key(n, u64::MAX)])?;
+    connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute([n])
 }
 
 /// Stores a send's key, where it is not in use.

@@ -44,7 +44,7 @@ pub struct Metrics {
 
 /// What is looked up when the metrics are asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Moment {
+pub struct Readings {
     /// Live processes of agents.
     pub processes: usize,
     /// How many there may be.
@@ -191,7 +191,7 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads.
-    pub fn render(&self, moment: Moment) -> String {
+    pub fn render(&self, moment: Readings) -> String {
         let now = &self.now;
         now.processes.set(whole(moment.processes));
         now.processes_max.set(whole(moment.processes_max));

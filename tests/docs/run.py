@@ -143,6 +143,7 @@ class Place:
             "STOP_SERVER": str(self.root / "bin/stop-server"),
             "REAL_PILOTHOUSE": str(BIN),
             "REAL_CURL": shutil.which("curl") or "/nonexistent/curl",
+            "REAL_GIT": shutil.which("git") or "/nonexistent/git",
             "REAL_MAKE": shutil.which("make") or "/nonexistent/make",
             "PILOTHOUSE_SERVER_PORT": str(self.port),
             "PILOTHOUSE_STATE_DIR": str(self.root / "state"),

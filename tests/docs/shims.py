@@ -1,6 +1,6 @@
 """Programs that stand before the real ones on PATH while a block is run, so that a page can be followed on its own.
 
-`pilothouse` as a server is started in the background, on a free port, and returns when it answers. `make run` is
+`git` goes nowhere. `pilothouse` as a server is started in the background, on a free port, and returns when it answers. `make run` is
 that without the compiling; any other target of make is only looked up. `curl` fails where HTTP or JSON-RPC says
 that something is wrong, and leaves a stream that does not end by itself once it has said something.
 """
@@ -66,11 +66,22 @@ NEVER = """#!/bin/sh
 echo "${0##*/} is not run by tests/docs: mark the block" >&2
 exit 97
 """
-NEVER_RUN = "sudo su systemctl journalctl apt apt-get dnf docker podman kubectl helm devspace npm pip cargo git ssh".split()
+NEVER_RUN = "sudo su systemctl journalctl apt apt-get dnf docker podman kubectl helm devspace npm pip cargo ssh".split()
+
+# It works in what the page has made, and goes nowhere.
+GIT = """#!/bin/sh
+for word in "$@"; do
+    case $word in *://* | *@*:* | push | pull | submodule)
+        echo "git $* is not run by tests/docs: mark the block" >&2
+        exit 97 ;;
+    esac
+done
+exec "$REAL_GIT" "$@"
+"""
 
 
 def write(folder: Path):
-    for name, text in (*((name, NEVER) for name in NEVER_RUN), ("pilothouse", SERVE), ("stop-server", STOP), ("make", MAKE), ("curl", CURL)):
+    for name, text in (*((name, NEVER) for name in NEVER_RUN), ("pilothouse", SERVE), ("stop-server", STOP), ("make", MAKE), ("curl", CURL), ("git", GIT)):
         file = folder / name
         file.write_text(text, encoding="utf-8")
         file.chmod(0o755)

@@ -105,7 +105,7 @@ fn the_agents_own_terminal_resumes_the_conversation_in_its_workspace_and_home() 
     assert!(lines[2].ends_with(text_of(&session, "id")), "{said}");
     assert_eq!(lines[3..], ["xterm-test", "none"]);
     // No set-up stands before the conversation; that the folder is trusted is for the person to say.
-    let known = std::fs::read_to_string(format!("{}/.claude.json", lines[2])).unwrap();
+    let known = std::fs::read_to_string(format!("{}/.claude/.claude.json", lines[2])).unwrap();
     assert!(known.contains("hasCompletedOnboarding") && !known.contains("Trust"), "{known}");
 }
 

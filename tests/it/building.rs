@@ -68,6 +68,8 @@ impl World {
                 "program": fake_agent(),
                 "args": ["--events"],
                 "format": "events",
+                // `results` has the tests about what this adds to each turn that changes files.
+                "patch": "off",
                 "env": {"set": {"PILOTHOUSE_TEST_WORLD": id, "FAKE_AGENT_CUES": path("cues")}},
             }},
         });

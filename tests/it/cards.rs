@@ -361,7 +361,7 @@ fn behind_a_proxy_the_public_address_stands_on_the_card() {
 fn a_version_that_nobody_speaks_is_an_error_of_a_call() {
     let world = World::start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string();
-    let authorization = format!("Bearer {}", OWNER);
+    let authorization = format!("Bearer {OWNER}");
     let call = |version: &str| {
         world
             .post(

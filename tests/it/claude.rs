@@ -12,6 +12,7 @@ mod limits;
 mod networks;
 mod plans;
 mod processes;
+mod repositories;
 mod servers;
 mod setup;
 mod skills;

@@ -591,8 +591,8 @@ fn ark_finds_the_agent_by_its_oldest_card_and_reads_the_answer_as_the_last_text_
     let task = reply.json()["result"].take();
     assert_eq!(text_of(&task["status"], "state"), "completed", "{task:#}");
     let texts = task["artifacts"].as_array().unwrap().iter();
-    let texts = texts.filter(|artifact| artifact["parts"][0]["kind"] == "text");
-    assert_eq!(text_of(&texts.last().unwrap()["parts"][0], "text"), "ac");
+    let mut texts = texts.filter(|artifact| artifact["parts"][0]["kind"] == "text");
+    assert_eq!(text_of(&texts.next_back().unwrap()["parts"][0], "text"), "ac");
     let agents = task["history"].as_array().unwrap().iter().filter(|said| said["role"] == "agent");
     assert_eq!(agents.count(), 1);
 }

@@ -118,7 +118,7 @@ fn without_a_sandbox_nothing_that_was_configured_is_replaced_by_the_demo_agent()
         (&["--agent", "command"][..], ("AGENT_CMD", &*program)),
         (&["--host", "0.0.0.0"], ("LANG", "C")),
         (&["--isolation", "bubblewrap"], ("LANG", "C")),
-        (&[], ("PILOTHOUSE_ISOLATION_REQUIRE", "[\"fs.read\"]")),
+        (&[], ("PILOTHOUSE_ISOLATION_REQUIRE", "[\"processes\"]")),
     ] {
         let said = refused(args, variable);
         assert!(said.contains("no isolation gives"), "{args:?}: {said}");

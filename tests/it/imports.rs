@@ -106,8 +106,18 @@ fn only_those_who_run_or_show_agents_know_their_dialects() {
 #[test]
 fn no_door_and_no_store_knows_the_sandbox() {
     let modules = users("pilothouse_sandbox");
-    let expected =
-        ["agent", "app", "cli", "config", "descriptors", "server", "session", "sweep", "telemetry"];
+    let expected = [
+        "agent",
+        "app",
+        "cli",
+        "config",
+        "descriptors",
+        "repository",
+        "server",
+        "session",
+        "sweep",
+        "telemetry",
+    ];
     assert_eq!(modules, BTreeSet::from(expected.map(ToOwned::to_owned)));
 }
 

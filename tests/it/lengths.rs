@@ -15,11 +15,9 @@ const TABLES: [&str; 2] = ["crates/sandbox/src/isolation/promises.rs", "src/conf
 const FILES: &[(&str, usize)] = &[
     ("crates/agents/src/claude.rs", 600),
     ("crates/agents/src/claude/background.rs", 520),
-    ("crates/sandbox/src/workspace.rs", 530),
     ("src/client/follow.rs", 640),
     ("src/client/local.rs", 580),
     ("src/config/validate.rs", 560),
-    ("src/session/translate.rs", 540),
     ("src/store/sqlite.rs", 570),
     ("src/store/sqlite/read.rs", 570),
     ("src/task.rs", 780),
@@ -32,14 +30,14 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("crates/sandbox/src/isolation/choose.rs choose", 102),
     ("crates/sandbox/src/process/launcher.rs begin", 90),
     ("src/agent/reach.rs of", 100),
-    ("src/agent/resolve.rs named", 150),
+    ("src/agent/resolve.rs named", 155),
     ("src/app.rs build", 170),
     ("src/config/derive.rs lay_over", 95),
     ("src/config/load.rs read_layers", 90),
+    ("src/config/validate.rs check_server", 85),
     ("src/server/call.rs begin", 105),
     ("src/server/listen.rs answer", 90),
     ("src/service/send.rs continue_task", 85),
-    ("src/session/begin.rs run_script", 85),
     ("src/store/sqlite.rs apply", 125),
 ];
 

@@ -136,6 +136,11 @@ fn what_is_described_has_not_changed_unseen() {
     GET /api/v1/tokens ListTokens
     POST /api/v1/tokens CreateToken
     DELETE /api/v1/tokens/{id} RevokeToken
+    GET /api/v1/sessions/{id}/files ListSessionFiles
+    GET /api/v1/sessions/{id}/files/{path} GetSessionFile
+    GET /api/v1/sessions/{id}/archive GetSessionArchive
+    GET /api/v1/sessions/{id}/diff GetSessionDiff
+    GET /api/v1/tasks/{id}/results/{name} GetTaskResult
     GET /api/v1/tasks/{id}/answer GetTaskAnswer
     ");
 }
@@ -268,7 +273,7 @@ fn our_own_doors_open_as_described() {
             || ["/health", "/ready", "/metrics"].contains(&operation.path)
     });
     let paths: Vec<_> = ours.map(|operation| operation.path).collect();
-    assert_eq!(paths.len(), 21);
+    assert_eq!(paths.len(), 26);
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;

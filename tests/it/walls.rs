@@ -30,7 +30,7 @@ mod told;
 
 /// What makes the wall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wall {
+pub(crate) enum Wall {
     Bubblewrap,
     Landlock,
     Container,
@@ -38,9 +38,9 @@ enum Wall {
 
 /// The walls behind which a fact is tried: those of this machine, or containers where there is an engine for tests.
 #[derive(Clone, Copy)]
-struct Walls;
+pub(crate) struct Walls;
 
-const WALLS: Walls = Walls;
+pub(crate) const WALLS: Walls = Walls;
 
 impl Walls {
     /// Those that need no engine.
@@ -90,7 +90,7 @@ impl Wall {
     }
 
     /// The one that covers files and has a root of its own: bubblewrap, or containers where there is an engine.
-    fn covering() -> Self {
+    pub(crate) fn covering() -> Self {
         if containers::has_engine() { Self::Container } else { Self::Bubblewrap }
     }
 
@@ -113,7 +113,7 @@ impl Wall {
     }
 
     /// A world whose agent is the shell: each message is a script.
-    fn shell(self) -> Builder {
+    pub(crate) fn shell(self) -> Builder {
         // A name is looked for in the image, a path is one of the image's.
         let program = if self == Self::Container { "bash" } else { "/bin/bash" };
         self.described().agent(json!({"program": program, "args": ["-c"], "format": "text"}))

@@ -211,3 +211,29 @@ fn a_defaults_folder_seeds_the_home_of_each_session() {
         "a skill"
     );
 }
+
+// === copies ===
+
+#[test]
+fn each_session_begins_as_a_copy_of_the_template_and_changes_only_that() {
+    let world = World::describe().config(json!({"workspace": {"mode": "copy"}}));
+    let template = world.path("template");
+    std::fs::create_dir_all(template.join("src")).unwrap();
+    std::fs::write(template.join("src/main.c"), "of the template").unwrap();
+    std::os::unix::fs::symlink("src/main.c", template.join("link")).unwrap();
+    let mut world = world.config(json!({"workspace": {"template": template}})).start();
+    let script = "read link; write src/main.c changed";
+    assert!(answer(&world.send(message_in("one", script))).starts_with("of the template"));
+    assert_eq!(answer(&world.send(message_in("one", "read src/main.c"))), "changed");
+    assert_eq!(answer(&world.send(message_in("two", "read src/main.c"))), "of the template");
+    assert_eq!(std::fs::read_to_string(template.join("src/main.c")).unwrap(), "of the template");
+    world.reconfigure(json!({"sessions": {"copy": {"entries": 1}}}));
+    world.restart();
+    let task = world.send(message_in("three", "say x"));
+    assert_eq!(state(&task), "FAILED");
+    let told = words(&task);
+    assert!(
+        told.contains("`workspace.template`") && told.contains("`sessions.copy.entries`"),
+        "{told}"
+    );
+}

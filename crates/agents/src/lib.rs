@@ -88,6 +88,8 @@ pub struct Turn {
     pub context_id: String,
     /// `A2A_MESSAGE_ID`.
     pub message_id: String,
+    /// A JSON schema that the answer is to fit; the text says so.
+    pub schema: Option<Value>,
     /// `A2A_MESSAGE`: who calls, and what came beside the words, as JSON.
     pub beside: String,
 }

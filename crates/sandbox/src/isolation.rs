@@ -40,6 +40,7 @@ pub use groups::{Group, Groups};
 pub use kernel::Kernel;
 pub use obstacle::Obstacle;
 pub use promises::{When, promises_json};
+pub use sandbox::limit_files;
 pub use settings::{
     BackendKind, ContainerSettings, EngineKind, Guarantee, SandboxLimits, SandboxSettings, Uids,
 };

@@ -1,34 +1,34 @@
 //! The folders of a session: where it works, its own HOME, and the script that sets it up.
 
 mod defaults;
+mod files;
 mod folder;
 mod inside;
 mod removal;
+mod setup;
 mod tree;
 mod worktree;
 
 pub use defaults::HomeDefaults;
+pub use files::{
+    Archive, EntryKind, FileEntry, FilePage, Look, LookBounds, OpenFile, SessionFiles, encode_path,
+};
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
+pub use setup::{InitFailed, hear_setup};
 pub use tree::Size;
 pub use worktree::{describe_missing_grants, find_projects};
 
 use crate::disk::{self, off_worker};
 use crate::process::tree::Tree;
-use crate::process::{Ended, Process};
 use inside::Inside;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 use tree::{Allowance, Copying, Deadline, Links, Measurement};
-
-/// What of a script's output is kept.
-const SCRIPT_OUTPUT: usize = 16 * 1024;
 
 /// The bits of a folder's mode by which others may enter it.
 const ENTERED_BY_OTHERS: u32 = 0o011;
@@ -57,12 +57,10 @@ pub struct WorkspaceSettings {
     pub homes: PathBuf,
     /// The folder whose files a new HOME begins with.
     pub defaults: Option<HomeDefaults>,
-    /// Files of a new HOME by their names, where `defaults` does not have them.
-    pub seed: &'static [(&'static str, &'static str)],
     /// The script that sets a new session up.
     pub script: Option<PathBuf>,
-    /// How long it may take.
-    pub patience: Duration,
+    /// The folder whose files a new workspace begins with.
+    pub template: Option<PathBuf>,
     /// What may be copied at once.
     pub copy: CopyLimits,
     /// The group of agents that have users of their own.
@@ -89,24 +87,12 @@ impl WorkspaceSettings {
             root: root.join("workspace"),
             homes: root.join("state/sessions"),
             defaults: None,
-            seed: &[],
             script: None,
-            patience: Duration::from_secs(60),
+            template: None,
             copy: CopyLimits { entries: 1000, size: 1 << 20, depth: 128 },
             group: 0x7000_0000,
         }
     }
-}
-
-/// A session script that did not succeed.
-#[derive(Debug)]
-pub struct InitFailed {
-    /// How it ended, readable after its name.
-    pub reason: String,
-    /// Whether it, or a command of it, was not found or could not be executed (by the exit codes of shells).
-    pub is_not_found: bool,
-    /// Its last words.
-    pub output: String,
 }
 
 /// Why the folders cannot be used.
@@ -197,13 +183,23 @@ impl Workspaces {
     ///
     /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
     pub async fn folder(&self, session: &str) -> Result<Folder, Error> {
+        self.folder_from(session, self.0.settings.template.clone()).await
+    }
+
+    /// The folders of a session that never has a turn, with an empty workspace.
+    pub(crate) async fn empty_folder(&self, session: &str) -> Result<Folder, Error> {
+        self.folder_from(session, None).await
+    }
+
+    async fn folder_from(&self, session: &str, template: Option<PathBuf>) -> Result<Folder, Error> {
         if self.0.settings.defaults.is_none()
-            && let Ok(made) = disk::at_once(|| self.make_folder(session))
+            && template.is_none()
+            && let Ok(made) = disk::at_once(|| self.make_folder(session, None))
         {
             return made;
         }
         let (all, session) = (self.clone(), session.to_owned());
-        match off_worker(move || all.make_folder(&session)).await {
+        match off_worker(move || all.make_folder(&session, template.as_deref())).await {
             Ok(made) => made,
             Err(source) => {
                 let path = self.0.settings.homes.display().to_string();
@@ -212,7 +208,7 @@ impl Workspaces {
         }
     }
 
-    fn make_folder(&self, session: &str) -> Result<Folder, Error> {
+    fn make_folder(&self, session: &str, template: Option<&Path>) -> Result<Folder, Error> {
         let workspace = self.shown(session);
         let home = self.0.settings.homes.join(session);
         let has_new_home = match &self.0.settings.defaults {
@@ -222,45 +218,58 @@ impl Workspaces {
             }
             Some(_) | None => make(&home, "state_dir")?,
         };
-        if has_new_home {
-            // No agent has been here yet, so no name leads elsewhere.
-            for (name, text) in self.0.settings.seed {
-                folder::write_new(&home.join(name), text)?;
+        let has_new_workspace = match template {
+            Some(template) if !workspace.is_dir() => {
+                let unfinished = self.0.settings.root.join(format!("{UNFINISHED}{session}"));
+                let how = (Links::Keep, "workspace.template", "workspace.path");
+                self.copy_into(&workspace, template, &unfinished, &unfinished, how)?;
+                true
             }
-        }
-        let has_new_workspace = make(&workspace, "workspace.path")?;
+            Some(_) | None => make(&workspace, "workspace.path")?,
+        };
         let is_shared = self.0.settings.is_shared;
-        let is_all_new = has_new_home && has_new_workspace && self.0.settings.defaults.is_none();
+        let is_empty = self.0.settings.defaults.is_none() && template.is_none();
+        let is_all_new = has_new_home && has_new_workspace && is_empty;
         let is_new = has_new_home || has_new_workspace;
         Ok(Folder { workspace, home, is_new, is_all_new, is_shared })
     }
 
-    /// A HOME with its defaults in it; it has its name when it is whole.
+    /// A HOME with its defaults in it.
     fn make_home(&self, session: &str, defaults: &HomeDefaults) -> Result<(), Error> {
-        let (home, key) = (self.0.settings.homes.join(session), "state_dir");
+        let home = self.0.settings.homes.join(session);
         let unfinished = self.0.settings.homes.join(format!("{UNFINISHED}{session}"));
-        let failed = |source| Error { path: home.display().to_string(), key, source };
-        let deadline = Deadline::at_stop(CancellationToken::new());
-        tree::remove(&unfinished, &deadline).map_err(failed)?;
+        let how = (Links::Follow, defaults.key, "state_dir");
         let target = unfinished.join(defaults.below);
-        make(&target, key)?;
+        self.copy_into(&home, &defaults.folder, &unfinished, &target, how)
+    }
+
+    /// A folder that begins with a copy of another one, which lies at `target` within it; it has its name when it is
+    /// whole. The keys name what is copied, and where it is.
+    fn copy_into(
+        &self,
+        folder: &Path,
+        from: &Path,
+        unfinished: &Path,
+        target: &Path,
+        (links, from_key, key): (Links, &'static str, &'static str),
+    ) -> Result<(), Error> {
+        let failed = |source| Error { path: folder.display().to_string(), key, source };
+        let deadline = Deadline::at_stop(CancellationToken::new());
+        tree::remove(unfinished, &deadline).map_err(failed)?;
+        make(target, key)?;
         let copying = Copying {
             allowance: Allowance::new(self.0.settings.copy),
-            links: Links::Follow,
+            links,
             beside: None,
             deadline,
         };
         let open = |path: &Path| Ok(std::fs::File::open(path)?.into());
-        let copied = open(&defaults.folder)
-            .and_then(|from| copying.run(from, open(&target)?))
-            .map_err(|source| Error {
-                path: defaults.folder.display().to_string(),
-                key: defaults.key,
-                source,
-            });
-        let made = copied.and_then(|()| std::fs::rename(&unfinished, &home).map_err(failed));
+        let copied = open(from)
+            .and_then(|from| copying.run(from, open(target)?))
+            .map_err(|source| Error { path: from.display().to_string(), key: from_key, source });
+        let made = copied.and_then(|()| std::fs::rename(unfinished, folder).map_err(failed));
         if made.is_err() {
-            let _ = remove_folder(&unfinished);
+            let _ = remove_folder(unfinished);
         }
         made
     }
@@ -414,57 +423,6 @@ impl Workspaces {
     /// The session script, if there is one.
     pub fn script(&self) -> Option<&Path> {
         self.0.settings.script.as_deref()
-    }
-
-    /// Hears the session script to its end. Where it fails or is not waited for, its process is still to be ended.
-    pub async fn hear_script(&self, process: &mut Process) -> Result<String, InitFailed> {
-        let failed =
-            |reason: String, output: String| InitFailed { reason, is_not_found: false, output };
-        process.stdin = None;
-        let mut output = Vec::new();
-        // On the heap: this future is part of every turn's.
-        let (mut first, mut second) = (vec![0u8; 4096], vec![0u8; 4096]);
-        let (mut stdout_open, mut stderr_open, mut ended) = (true, true, None);
-        let listening = async {
-            while stdout_open || stderr_open || ended.is_none() {
-                tokio::select! {
-                    read = process.stdout.read(&mut first), if stdout_open => match read {
-                        Ok(size) if size > 0 => output.extend_from_slice(&first[..size]),
-                        _ => stdout_open = false,
-                    },
-                    read = process.stderr.read(&mut second), if stderr_open => match read {
-                        Ok(size) if size > 0 => output.extend_from_slice(&second[..size]),
-                        _ => stderr_open = false,
-                    },
-                    status = process.control.ended(), if ended.is_none() => ended = Some(status),
-                }
-                if output.len() > SCRIPT_OUTPUT {
-                    output.drain(..output.len() - SCRIPT_OUTPUT);
-                }
-            }
-        };
-        let in_time = tokio::time::timeout(self.0.settings.patience, listening).await.is_ok();
-        let words = String::from_utf8_lossy(&output).trim().to_owned();
-        match ended {
-            Some(Ended::Code(0)) => Ok(words),
-            Some(Ended::Code(code)) => Err(InitFailed {
-                reason: format!("failed with exit code {code}"),
-                is_not_found: matches!(code, 126 | 127),
-                output: words,
-            }),
-            Some(Ended::Signal(signal)) => {
-                Err(failed(format!("was ended by signal {signal}"), words))
-            }
-            Some(Ended::Unclear) => Err(failed("ended in an unclear way".to_owned(), words)),
-            None if in_time => Err(failed("ended in an unclear way".to_owned(), words)),
-            None => Err(failed(
-                format!(
-                    "took longer than {} s (`timeouts.init`)",
-                    self.0.settings.patience.as_secs()
-                ),
-                words,
-            )),
-        }
     }
 }
 

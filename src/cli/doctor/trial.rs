@@ -58,7 +58,7 @@ impl TrialServer {
         // Nothing reloads it.
         let (flags, environment) = (Flags::default(), Environment::default());
         let source = ConfigSource { flags, environment, cwd: cwd.to_owned() };
-        let app = App::build(loaded, source).await?;
+        let app = Box::pin(App::build(loaded, source)).await?;
         let mut agents = vec![app.agents().default_one().clone()];
         let others = app.agents().iter().filter(|agent| agent.key != agents[0].key);
         let others: Vec<_> = others.cloned().collect();

@@ -2,7 +2,7 @@
 
 use super::super::exit;
 use super::super::failure::Failure;
-use super::{Server, ServerArgs, body, escape};
+use super::{FOREVER, PATIENCE, Server, ServerArgs, body, escape};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -32,8 +32,17 @@ impl Server {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let response = self.answer(method, (&self.url, path), body).await?;
+        let patience = if body.is_some() { FOREVER } else { PATIENCE };
+        let response = self.answer(method, (&self.url, path), body, patience).await?;
         self.parse(response).await
+    }
+
+    /// Begins to read what may be long.
+    pub(in super::super) async fn download(
+        &self,
+        path: &str,
+    ) -> Result<reqwest::Response, Failure> {
+        self.answer(Method::GET, (&self.base(), path), None, FOREVER).await
     }
 
     pub(super) async fn parse(&self, response: reqwest::Response) -> Result<Value, Failure> {
@@ -43,4 +52,10 @@ impl Server {
             ..Failure::missing(format!("{} is no pilothouse", self.url))
         })
     }
+}
+
+/// The message of an error as our server writes it.
+pub(super) fn told(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
 }

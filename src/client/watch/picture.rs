@@ -241,7 +241,7 @@ mod tests {
     fn session(context: &str, ask: Option<Value>) -> WatchedSession {
         let at = |text| Timestamp::parse(text);
         WatchedSession {
-            server: Server::of_url("http://127.0.0.1:2222"),
+            server: Server::default(),
             context: context.to_owned(),
             agent: "claude".to_owned(),
             state: if ask.is_some() { "waiting" } else { "idle" }.to_owned(),

@@ -105,7 +105,7 @@ fn a_value_of_the_wrong_type_is_told_what_is_wanted() {
   |         ^
 ");
     assert_snapshot!(error("workspace:\n  mode: sesion\n"), @r"
-`workspace.mode` is one of session, shared, not `sesion` (did you mean `session`?)
+`workspace.mode` is one of session, shared, copy, repository, not `sesion` (did you mean `session`?)
  --> pilothouse.yaml:2:9
   |
 2 |   mode: sesion

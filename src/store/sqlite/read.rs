@@ -1,5 +1,6 @@
 //! What is read from the store: always beside the writer, and for callers always within a scope.
 
+use super::sessions::checkout;
 use super::{Sqlite, key};
 use crate::store::{
     CallerFilter, Error, Event, Kind, Scope, SessionPage, SessionPlace, SessionRow, TaskRow,
@@ -305,13 +306,6 @@ impl Sqlite {
              WHERE s.id = ?1 AND (t.state <= 2 OR t.state = 6 OR t.state = 8) LIMIT 1";
         Ok(self.first(query, (session.clone(),), |_| Ok(())).await?.is_some())
     }
-
-    /// All sessions and when they were last used (in milliseconds), last used first.
-    pub(crate) async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
-        let query = "SELECT id, agent, used_ms FROM sessions ORDER BY used_ms DESC";
-        let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?.into(), row.get(1)?, row.get(2)?));
-        self.all(query, (), row).await
-    }
 }
 
 /// States of tasks that are not finished: submitted, working, asking. Indexes know them by these words.
@@ -445,6 +439,7 @@ pub(super) fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> 
         context_id: ContextId::new(row.get::<_, String>("context_id")?),
         conversation: row.get("conversation")?,
         ready: row.get("ready")?,
+        checkout: checkout(row)?,
         setup: row.get("setup")?,
         created: Timestamp::from_millisecond(row.get("created_ms")?),
         used: Timestamp::from_millisecond(row.get("used_ms")?),
@@ -488,6 +483,7 @@ mod tests {
             context_id: ContextId::new(context),
             conversation: None,
             ready: true,
+            checkout: None,
             setup: None,
             created: now,
             used: now,
@@ -509,6 +505,7 @@ mod tests {
             id: first.id.clone(),
             conversation: Some("talk".to_owned()),
             ready: true,
+            checkout: None,
             setup: Some("a".to_owned()),
             at: first.used,
         };

@@ -49,3 +49,19 @@ fn a_picture_that_a_tool_gives_is_an_artifact() {
     assert_eq!((&part["mediaType"], &part["filename"]), (&"image/png".into(), &name.into()));
     assert!(part["raw"].as_str().unwrap().starts_with("iVBORw0KGgo"), "{part}");
 }
+
+#[test]
+fn what_the_cli_has_written_is_listed_and_comes_as_a_patch() {
+    let model = Model::start();
+    let world = with_bash(&model).start();
+    let task = world.say("bash: echo words > note.txt\nsay the end");
+    let artifacts = task["artifacts"].as_array().unwrap();
+    let names: Vec<_> = artifacts.iter().filter_map(|artifact| artifact["name"].as_str()).collect();
+    assert_eq!(names, ["changes", "patch", "answer"]);
+    let change = &artifact(&task, "changes")["parts"][0]["data"]["changes"];
+    assert_eq!(change.as_array().unwrap().len(), 1, "{change}");
+    assert_eq!((&change[0]["path"], &change[0]["addedLines"]), (&"note.txt".into(), &1.into()));
+    let next = world
+        .send(crate::reading::message_in(task["contextId"].as_str().unwrap(), "say nothing new"));
+    assert_eq!(next["artifacts"].as_array().unwrap().len(), 1, "{next}");
+}

@@ -164,7 +164,7 @@ fn calls_by_json_rpc_are_as_described() {
 #[test]
 fn our_own_doors_answer_as_described() {
     let house = Witness::of(World::start());
-    let task = house.world.say("say the answer");
+    let task = house.world.say("write a.txt words; say the answer");
     let (id, context) = (text_of(&task, "id"), text_of(&task, "contextId"));
     house.ask_with("GetHealth", 200, "GET", "/health", &Value::Null, &[]);
     house.ask_with("GetReadiness", 200, "GET", "/ready", &Value::Null, &[]);
@@ -172,9 +172,38 @@ fn our_own_doors_answer_as_described() {
     house.ask("ListSessions", 400, "GET", "/api/v1/sessions?pageSize=0", &Value::Null);
     house.ask("GetSession", 200, "GET", &format!("/api/v1/sessions/{context}"), &Value::Null);
     house.ask("GetSession", 404, "GET", "/api/v1/sessions/x", &Value::Null);
+    let files = format!("/api/v1/sessions/{context}/files");
+    let listed = house.ask("ListSessionFiles", 200, "GET", &files, &Value::Null);
+    assert_eq!(listed["files"][0]["path"], "a.txt");
+    house.ask("ListSessionFiles", 400, "GET", &format!("{files}?pageSize=0"), &Value::Null);
+    house.ask("ListSessionFiles", 404, "GET", "/api/v1/sessions/x/files", &Value::Null);
+    house.ask("GetSessionFile", 400, "GET", &format!("{files}/a/../b"), &Value::Null);
+    house.ask("GetSessionFile", 404, "GET", &format!("{files}/b"), &Value::Null);
+    house.ask(
+        "GetSessionDiff",
+        400,
+        "GET",
+        &format!("/api/v1/sessions/{context}/diff?from=x"),
+        &Value::Null,
+    );
+    house.ask(
+        "GetSessionDiff",
+        404,
+        "GET",
+        &format!("/api/v1/sessions/{context}/diff"),
+        &Value::Null,
+    );
+    house.ask(
+        "GetTaskResult",
+        404,
+        "GET",
+        &format!("/api/v1/tasks/{id}/results/turn.patch"),
+        &Value::Null,
+    );
+    house.ask("GetSessionArchive", 404, "GET", "/api/v1/sessions/x/archive", &Value::Null);
     let answer =
         house.ask("GetTaskAnswer", 200, "GET", &format!("/api/v1/tasks/{id}/answer"), &Value::Null);
-    assert_eq!(answer, "the answer");
+    assert_eq!(answer, "wrote a.txtthe answer");
     house.ask("GetTaskAnswer", 404, "GET", "/api/v1/tasks/x/answer", &Value::Null);
     house.ask_with("ListSessions", 401, "GET", "/api/v1/sessions", &Value::Null, &[]);
 }

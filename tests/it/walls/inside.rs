@@ -51,6 +51,10 @@ fn the_names_of_the_environment_are_these_alone() {
             A2A_TASK_ID
             ALL_PROXY
             FAKE_AGENT_CUES
+            GIT_AUTHOR_EMAIL
+            GIT_AUTHOR_NAME
+            GIT_COMMITTER_EMAIL
+            GIT_COMMITTER_NAME
             HOME
             HTTPS_PROXY
             HTTP_PROXY
@@ -291,5 +295,21 @@ fn a_session_goes_on_when_the_servers_program_was_replaced_on_the_disk() {
         let second = world.send(message_in("one", "again"));
         assert_eq!(state(&second), "COMPLETED", "{wall:?}: {second:#}");
         assert!(answer(&second).contains("turn 2"), "{wall:?}: {}", answer(&second));
+    }
+}
+
+// === what a turn changes ===
+
+#[test]
+fn what_a_turn_has_changed_is_found_behind_the_wall_too() {
+    // An image need not have git.
+    for wall in super::Walls::HERE {
+        let world = wall.shell().agent(json!({"patch": "auto"})).start();
+        let task = world.send(message_in("s", "echo x >a; echo done"));
+        let names: Vec<_> = task["artifacts"].as_array().unwrap().iter().collect();
+        let names: Vec<_> = names.iter().map(|artifact| text_of(artifact, "name")).collect();
+        assert_eq!(names, ["changes", "patch", "answer"], "{wall:?}: {task:#}");
+        let next = world.send(message_in("s", "echo y >>a"));
+        assert_eq!(next["artifacts"].as_array().unwrap().len(), 2, "{wall:?}: {next:#}");
     }
 }

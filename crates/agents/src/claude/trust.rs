@@ -29,6 +29,19 @@ pub fn trust_projects(state: &[u8], projects: &[String]) -> Option<Vec<u8>> {
     has_changed.then(|| Value::Object(state).to_string().into_bytes())
 }
 
+/// The state of a CLI whose set-up is done, so that a person's terminal begins with the conversation; none where it says
+/// so already. Whether a folder is trusted stays for the person to say.
+#[must_use]
+pub fn skip_setup(state: &[u8]) -> Option<Vec<u8>> {
+    let mut state: Map<String, Value> = serde_json::from_slice(state).unwrap_or_default();
+    if state.get("hasCompletedOnboarding") == Some(&Value::Bool(true)) {
+        return None;
+    }
+    state.insert("hasCompletedOnboarding".to_owned(), Value::Bool(true));
+    state.entry("theme").or_insert_with(|| "dark".into());
+    Some(Value::Object(state).to_string().into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +55,19 @@ mod tests {
         let project = json!({ "x": 1, "hasTrustDialogAccepted": true });
         assert_eq!(after, json!({ "userID": "u", "projects": { "/a": project, "/b": {} } }));
         assert_eq!(trust_projects(&trusted, &["/a".to_owned()]), None);
+    }
+
+    #[test]
+    fn a_set_up_that_is_done_is_left_alone_and_no_project_becomes_trusted_by_it() {
+        let before = json!({ "theme": "light", "projects": { "/a": {} } });
+        let after = skip_setup(before.to_string().as_bytes()).unwrap();
+        assert_eq!(skip_setup(&after), None);
+        let after: Value = serde_json::from_slice(&after).unwrap();
+        let known = json!({ "/a": {} });
+        assert_eq!(
+            after,
+            json!({ "theme": "light", "projects": known, "hasCompletedOnboarding": true })
+        );
     }
 
     #[test]

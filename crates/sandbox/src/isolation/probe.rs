@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
     async fn with(probe: &Probe<'a>, canaries: &Canaries, grants: Grants) -> Result<Self, Failed> {
         let workspaces = probe.workspaces;
         let id = uuid::Uuid::now_v7().to_string();
-        let folder = workspaces.folder(&id).await?;
+        let folder = workspaces.empty_folder(&id).await?;
         Ok(Self { id, folder, workspaces, port: port_of(&canaries.proxy.own), grants })
     }
 }

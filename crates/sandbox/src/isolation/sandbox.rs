@@ -3,6 +3,7 @@
 //! It is composed here, as records that `launcher/wall.rs` applies one after the other. Landlock's words
 //! are those of `linux/landlock.h`; which of them exist depends on the version that the kernel tells.
 
+use crate::supervisor::{Confined, Spec};
 use std::path::{Path, PathBuf};
 
 /// Version of Landlock whose words are known here; a newer kernel is used like this one.
@@ -99,6 +100,13 @@ impl Place {
         let folder = std::fs::metadata(path).ok()?.is_dir();
         Some(Self { path: path.to_owned(), folder })
     }
+}
+
+/// What starts outside of every sandbox, and writes no file that is larger than this.
+pub fn limit_files(spec: Spec, most: Option<u64>) -> Confined {
+    let mut sandbox = Sandbox::default();
+    sandbox.file_limit(most);
+    Confined { sandbox: sandbox.into_bytes(), ..Confined::from(spec) }
 }
 
 impl Sandbox {

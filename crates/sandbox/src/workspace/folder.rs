@@ -1,10 +1,10 @@
 //! The folders of one session.
 
-use super::Error;
 use super::inside::Inside;
 use super::tree;
 use super::tree::Deadline;
 use crate::disk::off_worker;
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -36,9 +36,14 @@ impl Folder {
         self.is_shared.then_some(self.workspace.as_path())
     }
 
+    /// The session's id, which names its HOME.
+    pub fn session(&self) -> Cow<'_, str> {
+        self.home.file_name().unwrap_or_default().to_string_lossy()
+    }
+
     /// A number that hardly any two sessions have in common.
     pub fn number(&self) -> u32 {
-        let name = self.home.file_name().unwrap_or_default().to_string_lossy();
+        let name = self.session();
         let random = uuid::Uuid::parse_str(&name).unwrap_or_default().as_u128();
         // The end of such a name is random.
         u32::try_from(random & u128::from(u32::MAX)).unwrap_or_default()
@@ -76,6 +81,25 @@ impl Folder {
         off_worker(move || {
             let folder = Inside::open(&workspace)?.make(&place)?;
             files.iter().try_for_each(|(name, bytes)| folder.create(name)?.write_all(bytes))
+        })
+        .await?
+    }
+
+    /// Puts a file into a folder of HOME, in the place of whatever has its name.
+    pub async fn write_home(&self, place: &str, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        let (home, place, name) = (self.home.clone(), place.to_owned(), name.to_owned());
+        off_worker(move || Inside::open(&home)?.make(&place)?.create(&name)?.write_all(&bytes))
+            .await?
+    }
+
+    /// A regular file in a folder of HOME, up to so many bytes.
+    pub async fn read_home(&self, place: &str, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let (home, place, name) = (self.home.clone(), place.to_owned(), name.to_owned());
+        off_worker(move || {
+            let file = Inside::open(&home)?.below(&place)?.file(&name)?;
+            let mut bytes = Vec::new();
+            file.take(most).read_to_end(&mut bytes)?;
+            Ok(bytes)
         })
         .await?
     }
@@ -135,16 +159,5 @@ fn is_there(home: &Path, pattern: &str) -> bool {
             home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
         }
         (None, None) => home.file(pattern).is_ok(),
-    }
-}
-
-/// Writes a file that is not there yet.
-pub(super) fn write_new(file: &Path, text: &str) -> Result<(), Error> {
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
-    match opened.and_then(|mut opened| opened.write_all(text.as_bytes())) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error { path: file.display().to_string(), key: "state_dir", source })
-        }
-        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -66,7 +66,7 @@ impl Deadline {
         Self { stop, at: Instant::now().checked_add(LONGEST) }
     }
 
-    fn check(&self) -> io::Result<()> {
+    pub(super) fn check(&self) -> io::Result<()> {
         if self.stop.is_cancelled() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "stopped before it was done"));
         }
@@ -93,7 +93,7 @@ pub(super) enum Links {
 }
 
 /// A place in a tree that goes down and up, with a bounded number of open folders.
-struct Walk {
+pub(super) struct Walk {
     above: Vec<Level>,
     dir: Box<Dir>,
     id: Id,
@@ -108,23 +108,23 @@ enum Level {
 }
 
 impl Walk {
-    fn new(folder: OwnedFd, links: Links) -> io::Result<Self> {
+    pub(super) fn new(folder: OwnedFd, links: Links) -> io::Result<Self> {
         let id = id_of(&fstat(&folder)?);
         let dir = Box::new(Dir::new(folder)?);
         Ok(Self { above: Vec::new(), dir, id, offset: 0, links })
     }
 
     /// The folder that it has come to.
-    fn at(&self) -> io::Result<BorrowedFd<'_>> {
+    pub(super) fn at(&self) -> io::Result<BorrowedFd<'_>> {
         Ok(self.dir.fd()?)
     }
 
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.above.len()
     }
 
     /// The next entry of this folder; none at its end, and after an error.
-    fn read(&mut self) -> Option<io::Result<(CString, FileType)>> {
+    pub(super) fn read(&mut self) -> Option<io::Result<(CString, FileType)>> {
         loop {
             let entry = match self.dir.read()? {
                 Ok(entry) => entry,
@@ -151,7 +151,7 @@ impl Walk {
     }
 
     /// Goes to the folder of this name.
-    fn down(&mut self, name: &CStr) -> io::Result<()> {
+    pub(super) fn down(&mut self, name: &CStr) -> io::Result<()> {
         if self.depth() >= DEEPEST {
             return Err(io::Error::other(format!("folders lie more than {DEEPEST} deep")));
         }
@@ -173,7 +173,7 @@ impl Walk {
     }
 
     /// Goes back up; false at the top. After an error it is at the nearest folder above that was still open.
-    fn up(&mut self) -> io::Result<bool> {
+    pub(super) fn up(&mut self) -> io::Result<bool> {
         let Some(level) = self.above.pop() else {
             return Ok(false);
         };
@@ -217,7 +217,8 @@ impl Walk {
     }
 }
 
-const FOLDER: OFlags =
+/// How a folder is opened whose name an agent may have given to a link.
+pub(super) const FOLDER: OFlags =
     OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// Opens a folder; where its mode keeps its owner from what is needed, and the owner is this process, the mode is
@@ -262,7 +263,7 @@ pub(super) fn open_root(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// A folder by its path, which no agent can change.
-fn open_parent(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_parent(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }

@@ -1,0 +1,220 @@
+//! What a task has left, put where the user wants it: artifacts into a folder, a patch into a checkout.
+
+use super::failure::Failure;
+use super::local::Server;
+use super::terminal::clean_line;
+use clap::Args;
+use pilothouse_a2a::message::{Part, PartContent};
+use pilothouse_a2a::task::{Artifact, Task};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What is done with what a task has left.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ResultArgs {
+    /// Write the artifacts of the task into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Apply the patch of the turn to the git checkout here; it must have no changes of its own
+    #[arg(long)]
+    apply: bool,
+}
+
+impl ResultArgs {
+    /// Looks at what can be wrong before anything is sent.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.apply {
+            find_clean_checkout(Path::new("."))?;
+        }
+        Ok(())
+    }
+
+    /// Carries it out for a task that has come to its end, or asks.
+    pub(super) async fn keep(&self, task: &Task, server: &Server) -> Result<(), Failure> {
+        if let Some(folder) = &self.out {
+            for artifact in &task.artifacts {
+                save(artifact, folder, server).await?;
+            }
+        }
+        if self.apply {
+            let patches = task.artifacts.iter().filter(|one| one.name.as_deref() == Some("patch"));
+            let turn = patches.flat_map(|patch| &patch.parts).find(|part| is_of_turn(part));
+            match turn {
+                Some(part) => apply(&bytes_of(part, server).await?, Path::new("."))?,
+                None => eprintln!("nothing to apply: the task has left no patch"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_of_turn(part: &Part) -> bool {
+    let from = part.metadata.as_ref().and_then(|metadata| metadata.get("from"));
+    from.as_ref().and_then(Value::as_str) == Some("turn")
+}
+
+// === a folder ===
+
+/// Writes each part of an artifact into a file of its own.
+async fn save(artifact: &Artifact, folder: &Path, server: &Server) -> Result<(), Failure> {
+    for (at, part) in artifact.parts.iter().enumerate() {
+        let name = file_name(artifact, part, at);
+        let Some(path) = place_in(folder, &name) else {
+            eprintln!(
+                "the artifact {} is not written: its name leads out of {}",
+                clean_line(&name),
+                folder.display()
+            );
+            continue;
+        };
+        let bytes = bytes_of(part, server).await?;
+        let failed = |error: std::io::Error| {
+            Failure::usage(format!("cannot write {}: {error}", path.display()))
+        };
+        std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
+        std::fs::write(&path, bytes).map_err(failed)?;
+        eprintln!("wrote {}", clean_line(&path.display().to_string()));
+    }
+    Ok(())
+}
+
+/// What the part is called; a text or data without a name of its own has that of its artifact.
+fn file_name(artifact: &Artifact, part: &Part, at: usize) -> String {
+    if let Some(name) = part.filename.as_deref().filter(|name| !name.is_empty()) {
+        return name.to_owned();
+    }
+    let name = artifact.name.as_deref().filter(|name| !name.is_empty());
+    let name = name.unwrap_or(artifact.artifact_id.as_str());
+    let number = if at == 0 { String::new() } else { format!("-{at}") };
+    let end = match part.content {
+        PartContent::Text(_) => ".txt",
+        PartContent::Data(_) => ".json",
+        PartContent::Raw(_) | PartContent::Url(_) => "",
+    };
+    format!("{name}{number}{end}")
+}
+
+/// Where a file of this name lies in the folder; none where the name leads out of it, also by a link that is there.
+fn place_in(folder: &Path, name: &str) -> Option<PathBuf> {
+    let mut path = folder.to_owned();
+    let mut names = Path::new(name).components().peekable();
+    names.peek()?;
+    for part in names {
+        let Component::Normal(part) = part else { return None };
+        path.push(part);
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+            return None;
+        }
+    }
+    (!name.contains('\0')).then_some(path)
+}
+
+/// The bytes of a part; those behind an address of the server's own are fetched.
+async fn bytes_of(part: &Part, server: &Server) -> Result<Vec<u8>, Failure> {
+    match &part.content {
+        PartContent::Text(text) => Ok(text.clone().into_bytes()),
+        PartContent::Data(data) => Ok(data.to_string().into_bytes()),
+        PartContent::Raw(bytes) => Ok(bytes.clone()),
+        PartContent::Url(address) if address.starts_with("/api/v1/") => {
+            fetch(server, address).await
+        }
+        PartContent::Url(address) => Ok(format!("{address}\n").into_bytes()),
+    }
+}
+
+/// Reads what is at an address of the server's own API.
+pub(super) async fn fetch(server: &Server, address: &str) -> Result<Vec<u8>, Failure> {
+    let mut answer = server.download(address).await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| server.unreachable(&error))? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+// === a checkout ===
+
+/// Applies a patch to the checkout that this folder is in, and to its index: all of it or nothing. The user's own
+/// git does it, and refuses names outside of the checkout.
+pub(super) fn apply(patch: &[u8], folder: &Path) -> Result<(), Failure> {
+    let checkout = find_clean_checkout(folder)?;
+    if patch.is_empty() {
+        eprintln!("nothing to apply: the patch is empty");
+        return Ok(());
+    }
+    let mut git = git(&checkout, &["apply", "--index", "--whitespace=nowarn", "-"]);
+    let mut child = git.stdin(Stdio::piped()).spawn().map_err(|error| no_git(&error))?;
+    let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(patch));
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::usage(format!(
+            "the patch does not apply to {}, and nothing was changed:\n{}",
+            checkout.display(),
+            words.trim()
+        )));
+    }
+    written?;
+    eprintln!("applied to {}; `git diff --cached` shows it", checkout.display());
+    Ok(())
+}
+
+/// The top of the checkout that this folder is in, where all that git knows there is committed.
+fn find_clean_checkout(folder: &Path) -> Result<PathBuf, Failure> {
+    let read = |args: &[&str]| -> Result<Option<String>, Failure> {
+        let output = git(folder, args).output().map_err(|error| no_git(&error))?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(output.status.success().then_some(text))
+    };
+    let top = read(&["rev-parse", "--show-toplevel"])?.filter(|top| !top.is_empty());
+    let top = top.ok_or_else(|| {
+        Failure::usage("a patch is applied to a git checkout, and this folder is in none")
+    })?;
+    match read(&["status", "--porcelain", "--untracked-files=no"])? {
+        Some(changed) if changed.is_empty() => Ok(PathBuf::from(top)),
+        _ => Err(Failure::usage(format!(
+            "the checkout {top} has changes that are not committed, and a patch could be lost among them; commit or stash them first"
+        ))),
+    }
+}
+
+fn git(folder: &Path, args: &[&str]) -> Command {
+    let mut git = Command::new("git");
+    git.args(args).current_dir(folder).stdin(Stdio::null());
+    git.stdout(Stdio::piped()).stderr(Stdio::piped());
+    git
+}
+
+fn no_git(error: &std::io::Error) -> Failure {
+    Failure::usage(format!("cannot run git: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_an_artifact_leads_out_of_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/", root.path().join("link")).unwrap();
+        for wrong in ["../x", "/etc/passwd", "a/../../x", "..", "", "link", "link/etc/x", "a\0b"] {
+            assert_eq!(place_in(root.path(), wrong), None, "{wrong}");
+        }
+        assert_eq!(place_in(root.path(), "a/b.png"), Some(root.path().join("a/b.png")));
+        // A dot within a path is no name.
+        assert_eq!(place_in(root.path(), "a/./b"), Some(root.path().join("a/b")));
+    }
+
+    #[test]
+    fn parts_without_names_have_that_of_their_artifact() {
+        let artifact = Artifact::new("id".into(), "notes", vec![Part::text("a"), Part::text("b")]);
+        let names: Vec<_> =
+            (0..2).map(|at| file_name(&artifact, &artifact.parts[at], at)).collect();
+        assert_eq!(names, ["notes.txt", "notes-1.txt"]);
+        let data = Part::data(serde_json::json!({}));
+        assert_eq!(file_name(&artifact, &data, 0), "notes.json");
+        assert_eq!(file_name(&artifact, &Part::raw(vec![]).named("x.png"), 0), "x.png");
+    }
+}

@@ -1,0 +1,43 @@
+//! `POST /api/v1/sessions/{id}/bundle`: the commits of a session's branch, for a git that fetches from it.
+
+use super::super::Doors;
+use super::{carry_out, entry_of, failed, not_there, store_failed};
+use crate::service::Bundle;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream::try_unfold;
+use pilothouse_a2a::error::{Error, ErrorKind};
+use std::sync::Arc;
+
+/// Answers with the bundle. Where git fails in the middle the body breaks off, so that nobody takes a part for the
+/// whole.
+pub(in super::super) async fn bundle(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    let action = ("BundleSession", 0);
+    carry_out(&doors, request, action, async move |doors, client, request: Request<Bytes>| {
+        let row = doors.store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
+        let row = row.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
+        entry_of(request.extensions()).set_context(&row.context_id);
+        let made = doors.service.sessions().make_bundle(&client.agent, &row).await;
+        let bundle = made
+            .map_err(|why| Box::new(failed(&Error::new(ErrorKind::UnsupportedOperation, why))))?;
+        let mut response = Response::new(body_of(bundle));
+        let kind = HeaderValue::from_static("application/x-git-bundle");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(response)
+    })
+    .await
+}
+
+fn body_of(bundle: Bundle) -> Body {
+    Body::from_stream(try_unfold(bundle, async |mut bundle| {
+        let piece = bundle.next().await.map_err(std::io::Error::other)?;
+        Ok::<_, std::io::Error>(piece.map(|piece| (piece, bundle)))
+    }))
+}

@@ -1,0 +1,61 @@
+//! The removal of a session that its caller wants removed.
+
+use super::Sessions;
+use crate::agent::Agent;
+use crate::store::{self, SessionRow, SessionUse};
+use std::io;
+
+/// Why a session is not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRemoved {
+    /// A task of it waits, runs or asks.
+    #[error("a task of the session is not finished; cancel it, or wait for its end")]
+    Unfinished,
+    /// It does something.
+    #[error("the session is in use; try again")]
+    Busy,
+    /// Its clone has something that is nowhere else.
+    #[error("the session is kept: {0}; remove it with force to lose that")]
+    Unsaved(String),
+    /// Its folders are still there.
+    #[error("the folders of the session could not be removed: {0}")]
+    Folders(#[from] io::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Sessions {
+    /// Removes a session with its folders; one whose clone has work that is nowhere else only by `force`. Its tasks
+    /// stay.
+    ///
+    /// # Errors
+    ///
+    /// When it is in use or has such work, or something of it cannot be removed.
+    pub async fn remove(
+        &self,
+        row: &SessionRow,
+        agent: &Agent,
+        force: bool,
+    ) -> Result<(), NotRemoved> {
+        if self.deps.store.has_unfinished(&row.id).await? {
+            return Err(NotRemoved::Unfinished);
+        }
+        if !self.end_session(&row.id).await {
+            return Err(NotRemoved::Busy);
+        }
+        let _removal = self.begin_removal(&row.id).ok_or(NotRemoved::Busy)?;
+        let session = SessionUse {
+            id: row.id.clone(),
+            agent: row.scope.agent.to_string(),
+            used_ms: row.used.as_millisecond(),
+            checkout: row.checkout.clone().filter(|_| !force),
+        };
+        if let Some(why) = self.find_unsaved_work(agent, &session).await {
+            return Err(NotRemoved::Unsaved(why));
+        }
+        agent.workspaces.remove(&row.id, &self.deps.stop).await?;
+        self.deps.store.remove_session(&row.id).await?;
+        Ok(())
+    }
+}

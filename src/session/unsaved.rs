@@ -1,0 +1,109 @@
+//! Work in a session's clone that exists nowhere else, so that retention does not remove it.
+//!
+//! # How it works
+//!
+//! A git in the session's own sandbox looks, as the agent's user: what the agent has made of its clone may run anything.
+//! So an agent can have its session kept, or lose its own work, and nothing else. What cannot be looked at is kept.
+
+use super::start::{self, Confinement, DoorWords};
+use super::{SessionDeps, Sessions};
+use crate::agent::Agent;
+use crate::store::{Checkout, SessionRow, SessionUse};
+use pilothouse_egress::Policy;
+use pilothouse_sandbox::isolation::Places;
+use pilothouse_sandbox::process::Process;
+use pilothouse_sandbox::workspace::hear_setup;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Counts it.
+const SCRIPT: &str = include_str!("unsaved.sh");
+
+/// Sessions that retention has kept, and what it has seen of each.
+pub type KeptSessions = HashMap<Arc<str>, KeptSession>;
+
+/// A session that retention has kept.
+#[derive(Debug, Clone)]
+pub struct KeptSession {
+    /// When it had been used last.
+    pub used_ms: i64,
+    /// Why it is kept.
+    pub reason: String,
+}
+
+impl Sessions {
+    /// What a session's clone has that is nowhere else, in words; none where it has nothing, or is no clone. Dropping
+    /// this ends the look.
+    pub async fn find_unsaved_work(&self, agent: &Agent, session: &SessionUse) -> Option<String> {
+        let checkout = session.checkout.as_ref()?;
+        let found = look(&self.deps, agent, &session.id, checkout).await;
+        match found {
+            Ok((0, 0)) => None,
+            Ok((changed, commits)) => Some(format!(
+                "unsaved work: {changed} changed files, {commits} commits that are on no branch of {}",
+                checkout.repository
+            )),
+            Err(why) => Some(format!("its clone could not be looked at: {why}")),
+        }
+    }
+
+    /// Why retention has kept a session that was not used since.
+    pub fn why_kept(&self, row: &SessionRow) -> Option<String> {
+        let kept = self.live.kept.lock();
+        let kept = kept.get(&row.id).filter(|kept| kept.used_ms == row.used.as_millisecond())?;
+        Some(kept.reason.clone())
+    }
+
+    /// The sessions that the last sweep has kept.
+    pub fn kept(&self) -> KeptSessions {
+        self.live.kept.lock().clone()
+    }
+
+    /// Remembers which sessions a sweep has kept.
+    pub fn remember_kept(&self, kept: KeptSessions) {
+        *self.live.kept.lock() = kept;
+    }
+}
+
+/// Starts a script of the server's own in a session's clone, inside of its sandbox, from where nothing is reached.
+pub(super) async fn start_git(
+    deps: &SessionDeps,
+    agent: &Agent,
+    session: &str,
+    script: (&str, &[&str]),
+) -> Result<(Process, Confinement), String> {
+    let folder = agent.workspaces.folder(session).await.map_err(|error| error.to_string())?;
+    let spec = |places: &Places, door: DoorWords| agent.clone_spec(script, places, door);
+    let nothing = Arc::new(Policy::nothing("workspace.repository"));
+    let mut supervisor = None;
+    let started = start::start(deps, agent, &folder, &nothing, &mut supervisor, spec).await;
+    if let Some(supervisor) = supervisor {
+        supervisor.give_up().await;
+    }
+    started.map_err(|error| error.to_string())
+}
+
+/// Changed files, and commits.
+async fn look(
+    deps: &SessionDeps,
+    agent: &Agent,
+    session: &str,
+    checkout: &Checkout,
+) -> Result<(u64, u64), String> {
+    if !agent.workspaces.shown(session).is_dir() {
+        return Ok((0, 0));
+    }
+    let args = [checkout.base.as_str()];
+    let (mut process, _confinement) = start_git(deps, agent, session, (SCRIPT, &args[..])).await?;
+    let patience = deps.config.timeouts.checkout.get();
+    let heard = hear_setup(&mut process, (patience, "timeouts.checkout")).await;
+    if heard.is_err() {
+        process.control.kill().await;
+    }
+    let words = heard.map_err(|failed| format!("git {}: {}", failed.reason, failed.output))?;
+    let mut numbers = words.lines().last().unwrap_or_default().split(' ').map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(changed)), Some(Ok(commits))) => Ok((changed, commits)),
+        _ => Err("git said nothing that can be read".to_owned()),
+    }
+}
