@@ -151,6 +151,7 @@ impl Agent {
             background_end: BackgroundEnd::Keep,
             mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
+            setup: super::Setup::default(),
             defaults_dir: None,
             patch: PatchMode::Auto,
             results: Vec::new(),

@@ -426,6 +426,7 @@ impl Operating {
         let accepted = Box::pin(doors.service.accept(client, request, beside)).await?;
         self.place = None;
         self.entry.set_task(&accepted.log);
+        self.entry.set_setup(accepted.setup.as_deref());
         if let Some(answered) = &accepted.answered {
             self.entry.set_decision(answered);
         }

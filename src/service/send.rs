@@ -44,6 +44,8 @@ pub struct Accepted {
     pub before: Option<u64>,
     /// The ask that the message answered.
     pub answered: Option<Answered>,
+    /// The revision of the set-up of the session whose turn the message becomes, if it becomes one.
+    pub setup: Option<String>,
 }
 
 /// How a new task is to be made.
@@ -87,13 +89,15 @@ impl Service {
             || !self.waiting_tasks(&client.scope(), &request.message).is_empty();
         let first = match self.repeats.look(&client.scope(), mark, print, continues).await {
             Repeat::First(first) => first,
-            Repeat::Of(log) => return Ok(Accepted { log, before: None, answered: None }),
+            Repeat::Of(log) => {
+                return Ok(Accepted { log, before: None, answered: None, setup: None });
+            }
         };
         let key = match beside.key {
             Some(key) => {
                 if let Some(log) = self.keyed(client, key, &print).await? {
                     first.accepted(&log);
-                    return Ok(Accepted { log, before: None, answered: None });
+                    return Ok(Accepted { log, before: None, answered: None, setup: None });
                 }
                 Some((key.to_owned(), print))
             }
@@ -271,8 +275,9 @@ impl Service {
             .await
             .map_err(store::Error::incident)?;
         let origin = Origin { fork, prompt: told.place, ..Origin::default() };
+        let setup = admission.session.setup.clone();
         admission.submit(log.clone(), told.prompt, told.files, origin);
-        Ok(Accepted { log, before: None, answered: None })
+        Ok(Accepted { log, before: None, answered: None, setup })
     }
 
     /// The place of a task that cannot begin at once, for people.
@@ -382,7 +387,7 @@ impl Service {
         let now = admission.starts_now();
         let steers = message::steers(&message);
         let records = |state: TaskState| records_of(log, message, state, now);
-        let before = log.head();
+        let (before, setup) = (log.head(), admission.session.setup.clone());
         let taken = log.take_message(&self.store, also, records).await;
         // Where nothing of the answer is stored the ask is open as before.
         let taken = taken.map_err(store::Error::incident)?;
@@ -396,7 +401,7 @@ impl Service {
             self.sessions.steer(log);
         }
         answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(&client.caller)));
-        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
+        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered, setup }))
     }
 }
 

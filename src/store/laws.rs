@@ -288,6 +288,7 @@ async fn a_read_in_a_scope_finds_nothing_of_another_one() {
             conversation: None,
             ready: true,
             checkout: None,
+            setup: None,
             created: Timestamp::from_millisecond(1000),
             used: Timestamp::from_millisecond(1000),
         };

@@ -84,6 +84,7 @@ async fn a_grant_of_a_session_is_seen_in_its_context_alone_and_goes_with_the_ses
             conversation: None,
             ready: true,
             checkout: None,
+            setup: None,
             created: Timestamp::from_millisecond(1000),
             used: Timestamp::from_millisecond(1000),
         };
