@@ -54,7 +54,6 @@ pub(super) struct Performed {
 }
 
 /// What an operation comes to, or what its caller waits for after it.
-#[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
 enum Begun {
     /// What was done, and takes little memory.
     Replies(Reply),

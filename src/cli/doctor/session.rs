@@ -107,7 +107,7 @@ fn describe(status: &Value, agent: &str, report: &mut Report) {
         let text = words(status);
         match data["kind"].as_str().unwrap_or_default() {
             "init-session" => {
-                report.good("session", format!("`{agent}`: the session script has run"))
+                report.good("session", format!("`{agent}`: the session script has run"));
             }
             // A call of the CLI's own that is refused may well be harmless.
             "egress-refused" => report.note("session", format!("`{agent}`: {text}")),
