@@ -1,6 +1,7 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
 mod credentials;
+mod driver;
 mod environment;
 mod key;
 mod offers;
@@ -8,6 +9,7 @@ mod policy;
 mod reach;
 mod resolve;
 mod served;
+mod setup;
 mod shims;
 mod spec;
 mod stderr_log;
@@ -17,18 +19,16 @@ pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;
+pub use setup::{SetupRevision, find_unused_setups};
 
-use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
+use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::queue::FairQueue;
 use crate::repository::CloneSource;
 use crate::skills;
 use parking_lot::RwLock;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
-use pilothouse_agents::acp::{Acp, AcpOptions};
-use pilothouse_agents::claude::{BackgroundEnd, Claude, ClaudeOptions, SELF_WAKING_TOOLS};
-use pilothouse_agents::command::{self, Command, CommandOptions};
-use pilothouse_agents::{Driver, Refusal, Turn};
+use pilothouse_agents::{Refusal, Turn};
 use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
 use pilothouse_sandbox::workspace::{self, Workspaces};
 use serde_json::Value;
@@ -70,6 +70,10 @@ pub struct Agent {
     pub found: skills::FoundSkills,
     /// What its CLI says that it offers.
     pub offers: Offers,
+    /// What it is set up with.
+    pub setup: Option<Arc<SetupRevision>>,
+    /// The folder with its revisions, those that earlier sessions began with included.
+    setups: PathBuf,
     /// Where its sessions work.
     pub workspaces: Workspaces,
     /// What these begin as clones of, where they do.
@@ -103,6 +107,8 @@ pub struct Agent {
     path: String,
     /// Whether its program is that of an image, not of this machine.
     contained: bool,
+    /// Whether it runs in a sandbox.
+    is_sandboxed: bool,
     /// How long one turn may take, and the end of what it leaves behind.
     times: (Duration, Duration),
 }
@@ -159,6 +165,14 @@ pub enum Error {
         /// Where it is set.
         place: String,
     },
+    /// What it is to be set up with.
+    #[error("agent `{agent}`: `agents.{agent}.setup`: {what}")]
+    Setup {
+        /// The agent.
+        agent: String,
+        /// Why it cannot be.
+        what: String,
+    },
     /// It would do anything without being asked, and nothing stands around it.
     #[error(
         "agent `{agent}`: it is configured to run anything without asking, and its sandbox lacks {missing}; \
@@ -187,64 +201,6 @@ pub enum Error {
 }
 
 impl Agent {
-    /// A driver for a new process.
-    pub fn driver(&self) -> Box<dyn Driver> {
-        let program = self.program.to_string_lossy().into_owned();
-        match self.config.driver {
-            DriverKind::Claude => Box::new(Claude::new(ClaudeOptions {
-                program,
-                args: self.args.clone(),
-                permission_mode: self.config.permission_mode.clone(),
-                max_retries: self.config.max_retries,
-                disallowed_tools: self.config.disallowed_tools.clone().unwrap_or_else(|| {
-                    SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
-                }),
-                model: self.config.model.clone(),
-                background: self.config.background == config::Background::Wait,
-                background_grace: self.config.background_grace.get(),
-                background_end: match self.config.background_end {
-                    config::BackgroundEnd::Keep => BackgroundEnd::Keep,
-                    config::BackgroundEnd::Kill => BackgroundEnd::Kill,
-                },
-                background_patience: self.times.1,
-                command_timeout: self.times.0,
-                server_wait: self.server_wait,
-                required_servers: self.config.mcp.required.clone(),
-                ..ClaudeOptions::default()
-            })),
-            DriverKind::Acp => {
-                let known = self.known();
-                let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-                Box::new(Acp::new(AcpOptions {
-                    program,
-                    args: self.args.clone(),
-                    env: known.map_or_else(Vec::new, |known| {
-                        let own = known.env.iter();
-                        own.map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
-                    }),
-                    auth_method: self.config.auth_method.clone(),
-                    mode: self.config.mode.clone(),
-                    model: self.config.model.clone(),
-                    credentials: known.map_or_else(Vec::new, |known| texts(known.credentials)),
-                }))
-            }
-            DriverKind::Command | DriverKind::Demo => Box::new(Command::new(CommandOptions {
-                program,
-                args: self.args.clone(),
-                input: match (self.config.driver, self.config.input) {
-                    (DriverKind::Demo, _) | (_, Input::Stdin) => command::Input::Stdin,
-                    (_, Input::Argument) => command::Input::Argument,
-                },
-                terminator: self.config.terminator.clone(),
-                format: match (self.config.driver, self.config.format) {
-                    (DriverKind::Demo, _) | (_, Format::Events) => command::Format::Events,
-                    (_, Format::Text) => command::Format::Text,
-                },
-                env: Vec::new(),
-            })),
-        }
-    }
-
     /// The text on its card.
     pub fn describe(&self) -> String {
         self.config.description.clone().unwrap_or_else(|| match self.config.driver {

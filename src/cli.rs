@@ -243,13 +243,7 @@ fn read_command_line() -> Cli {
 pub fn run() -> ExitCode {
     let cli = read_command_line();
     let environment = Environment::of_process();
-    let cwd = match std::env::current_dir() {
-        Ok(cwd) => cwd,
-        Err(error) => {
-            eprintln!("pilothouse: cannot read the current folder: {error}");
-            return ExitCode::from(exit::UNAVAILABLE);
-        }
-    };
+    let Some(cwd) = read_current_folder() else { return ExitCode::from(exit::UNAVAILABLE) };
     let screen = Screen::of_process(&environment);
     let find = |args: &ServerArgs| Server::find(args, &environment, &cwd);
     let decide = |command, agent: &AgentArgs| answer(command, agent, &environment, &cwd, screen);
@@ -320,6 +314,12 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Demo) => demo::run(),
     }
+}
+
+/// The folder in which it was started; where that cannot be read it is said why.
+fn read_current_folder() -> Option<PathBuf> {
+    let found = std::env::current_dir();
+    found.inspect_err(|error| eprintln!("pilothouse: cannot read the current folder: {error}")).ok()
 }
 
 /// Carries out an answer to an ask.

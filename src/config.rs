@@ -26,6 +26,7 @@ mod renamed;
 mod repository;
 mod sandbox;
 mod secrets;
+mod setup;
 mod streams;
 mod tokens;
 mod tree;
@@ -52,6 +53,9 @@ pub use own::Record;
 pub use reload::ConfigSource;
 pub use repository::{Git, Repository, RepositorySource};
 pub use secrets::{MASK, masked};
+pub use setup::{
+    DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
+};
 pub use streams::{AnswerForm, PushEvents, Streams};
 pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
@@ -670,6 +674,8 @@ pub struct Agent {
     pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
     pub budgets: Budgets,
+    /// What it is set up with.
+    pub setup: Setup,
     /// Whether a turn that changed files ends with their list and a patch.
     pub patch: PatchMode,
     /// Patterns of files that are artifacts of the turn that changed them.

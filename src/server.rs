@@ -122,7 +122,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/health", get(admin::health))
         .route("/ready", get(admin::ready))
-        .route("/metrics", get(admin::metrics))
+        .route("/metrics", get(admin::metrics::metrics))
         .route("/api/v1/sessions", get(admin::sessions))
         .route("/api/v1/sessions/{id}", get(admin::session))
         .route("/api/v1/sessions/{id}/files", get(admin::files::list))

@@ -148,6 +148,23 @@ fn skill(folder: &Path, file: &Path) -> Result<(AgentSkill, bool), String> {
     Ok((skill, front.user_invocable == Some(false)))
 }
 
+/// The folders with a skill in this one, which may be one itself; sorted.
+pub fn skill_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    if folder.join(FILE).is_file() {
+        return Ok(vec![folder.to_owned()]);
+    }
+    Ok(entries(folder)?.into_iter().filter(|entry| entry.join(FILE).is_file()).collect())
+}
+
+/// The name that a Markdown file gives itself in its front matter.
+pub fn front_name(file: &Path) -> Option<String> {
+    let mut text = Vec::new();
+    File::open(file).ok()?.take(FRONT_MATTER).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let front: FrontMatter = serde_saphyr::from_str(front_matter(&text)?).ok()?;
+    front.name.map(|name| one_line(&name)).filter(|name| !name.is_empty())
+}
+
 /// What stands between the first two lines of three dashes.
 fn front_matter(text: &str) -> Option<&str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -144,6 +144,8 @@ pub struct SessionRow {
     pub ready: bool,
     /// What its workspace is a checkout of, where it is one.
     pub checkout: Option<Checkout>,
+    /// The revision of its agent's set-up that it began with.
+    pub setup: Option<String>,
     /// When it began.
     pub created: Timestamp,
     /// When it was last used.
@@ -226,6 +228,8 @@ pub enum Write {
         ready: bool,
         /// What its workspace is a checkout of; without it the store keeps what it knows.
         checkout: Option<Checkout>,
+        /// The revision of its agent's set-up that it has.
+        setup: Option<String>,
         /// When.
         at: Timestamp,
     },

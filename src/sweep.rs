@@ -8,11 +8,12 @@
 //! know are those of a server that was killed between folder and row. They are listed once, before this server
 //! makes a folder of its own, so no clock decides whether a folder is old.
 
-use crate::agent::Agents;
+use crate::agent::{Agents, find_unused_setups};
 use crate::config::{Config, Retention};
 use crate::session::{KeptSession, KeptSessions, Sessions};
 use crate::store::{self, Durability, Limits, SessionUse, Store, Write};
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_sandbox::disk::off_worker;
 use pilothouse_sandbox::workspace::{Workspaces, remove_left_over};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -129,6 +130,7 @@ impl Sweep {
         }
         self.sessions.remember_kept(kept);
         swept.left_overs = self.remove_left_overs(&mut failures).await?;
+        swept.left_overs += self.remove_setups(&mut failures).await?;
         self.failures = failures.new;
         Ok(swept)
     }
@@ -182,6 +184,25 @@ impl Sweep {
             }
         }
         Ok(ended)
+    }
+
+    /// Removes revisions of set-ups that no session has and that no agent gives to new ones.
+    async fn remove_setups(&self, failures: &mut Failures) -> Result<usize, store::Error> {
+        let mut in_use: HashSet<(String, String)> =
+            self.store.setups_in_use().await?.into_iter().collect();
+        // Read before the list below, so that a revision of today is never on it.
+        in_use.extend(self.agents.iter().filter_map(|agent| {
+            Some((agent.key.to_string(), agent.setup.as_ref()?.digest.clone()))
+        }));
+        let state = self.config.state_dir.clone();
+        let unused = off_worker(move || find_unused_setups(&state, &in_use)).await;
+        let mut removed = 0;
+        for folder in unused.unwrap_or_default() {
+            let name = folder.display().to_string();
+            let done = off_worker(move || std::fs::remove_dir_all(folder)).await.flatten();
+            removed += usize::from(failures.note(&name, done));
+        }
+        Ok(removed)
     }
 
     /// Removes what servers that were killed left, and goes on with removals that were interrupted.

@@ -200,6 +200,7 @@ impl Telemetry {
             context: log.map(|log| log.context_id.to_string()),
             ask: None,
             decision: None,
+            setup: None,
             outcome: reason.word(),
             status: 403,
             duration_ms: 0.0,

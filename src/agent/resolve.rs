@@ -3,6 +3,7 @@
 use super::environment::AgentEnvironment;
 use super::key::KeyCommand;
 use super::served::Folders;
+use super::setup::{self, SetupRevision, compile};
 use super::stderr_log::StderrLog;
 use super::{
     Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials, shims,
@@ -90,26 +91,17 @@ impl Agent {
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
         let reach = Reach::of(config, key, &agent, &env, key_command)
             .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
+        let (mut workspaces, shared_turns) = folders.of(config, &agent)?;
+        let setup = compile(config, key, &agent, &env, &reach.policy, &mut notes)?;
+        setup.iter().for_each(|setup| setup.seed(&mut workspaces));
         let listed: Vec<(String, String)> = env.clone().into_iter().collect();
-        let (workspaces, shared_turns) = folders.of(config, &agent)?;
         let clone_source = folders.clone_source(config, (key, &agent), environment)?;
         notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
         let projects = find_trusted_projects(key, &agent, workspaces.shared(), &mut notes);
         if let Some(path) = workspaces.shared() {
-            notes.push(format!(
-                "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
-                path.display()
-            ));
-            let config::Isolation { backend, read, write, .. } = &config.isolation;
-            let granted = [&read[..], &write[..]].concat();
-            notes.extend(
-                describe_missing_grants(path, &granted)
-                    .filter(|_| !matches!(backend, BackendKind::None | BackendKind::Container)),
-            );
+            notes.extend(describe_shared(config, key, path));
         }
-        let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
-        let own = own.filter(|folder| folder.is_dir());
-        let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
+        let found = skill_folders(&agent, setup.as_ref());
         let mut found = skills::read(&found);
         found.left_out.extend(find_wrong_skills(&agent, workspaces.shared()));
         let mut grants = Grants::default();
@@ -120,6 +112,11 @@ impl Agent {
             changeable_part = grants.program(&program, &search, &folders.changeable);
             grants.path(&search, environment.get("HOME").map(Path::new));
             grants.arguments(&args);
+        }
+        let setups = setup::folder_of(config, key);
+        grants.setup(&setups);
+        if let Some(setup) = setup.as_ref().filter(|_| !contained) {
+            setup.grant(&mut grants, &path, &folders.changeable);
         }
         grants.variables(&listed);
         if let Some(script) = workspaces.script() {
@@ -153,6 +150,8 @@ impl Agent {
             changeable_part,
             found,
             offers: Offers::default(),
+            setup: setup.map(Arc::new),
+            setups,
             workspaces,
             clone_source,
             identity: identify(&config.git, &name),
@@ -169,9 +168,33 @@ impl Agent {
             args,
             path,
             contained,
+            is_sandboxed,
             times: (config.timeouts.turn.get(), config.timeouts.terminate.get()),
         })
     }
+}
+
+/// What the operator should know of a workspace that all sessions share.
+fn describe_shared(config: &Config, key: &str, path: &Path) -> impl Iterator<Item = String> {
+    let shared = format!(
+        "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
+        path.display()
+    );
+    let config::Isolation { backend, read, write, .. } = &config.isolation;
+    let granted = [&read[..], &write[..]].concat();
+    let missing = describe_missing_grants(path, &granted)
+        .filter(|_| !matches!(backend, BackendKind::None | BackendKind::Container));
+    [shared].into_iter().chain(missing)
+}
+
+/// The folders whose skills stand on its card: the named ones, and that from which its sessions begin.
+fn skill_folders(agent: &config::Agent, setup: Option<&SetupRevision>) -> Vec<PathBuf> {
+    let own = match setup {
+        Some(setup) => setup.skills(),
+        None => agent.defaults_dir.as_ref().map(|folder| folder.join("skills")),
+    };
+    let own = own.filter(|folder| folder.is_dir());
+    agent.skills_from.iter().cloned().chain(own).collect()
 }
 
 /// The folders by which a shared project is known that the agent's CLI is to trust.

@@ -350,7 +350,7 @@ mod tests {
         ) {
             let pattern = CallPattern { whole: true, pinned: Map::from_iter([("command".to_owned(), json!(command))]), ..CallPattern::of_tool("Bash") };
             prop_assert!(pattern.covers(&bash(&command)));
-            let mut other = command.clone();
+            let mut other = command;
             let place = place.min(other.len());
             other.insert_str(place, &letter);
             prop_assert!(!pattern.covers(&bash(&other)));

@@ -73,6 +73,7 @@ impl World {
             context_id,
             conversation: None,
             ready: true,
+            setup: None,
             checkout: None,
             created: now,
             used: now,

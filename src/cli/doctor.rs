@@ -2,6 +2,8 @@
 
 mod machine;
 mod online;
+mod session;
+mod trial;
 
 use crate::agent::{Agent, Agents, describe_version, is_tested};
 use crate::app::find_notes;
@@ -10,7 +12,7 @@ use crate::client::failure::{Failure, causes};
 use crate::client::report::Report;
 use crate::client::tasks::print_json;
 use crate::client::terminal::Screen;
-use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
+use crate::config::{self, Config, DriverKind, Environment, Loaded, SetupField, held_back, load};
 use crate::descriptors;
 use crate::limited;
 use clap::Args;
@@ -44,6 +46,9 @@ pub(super) struct DoctorArgs {
     /// Folder of the store, the token and the sessions' homes
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Set up a throw-away session of each agent, and show what of its set-up arrives
+    #[arg(long)]
+    session: bool,
     /// Use files of the working folder although they weaken the sandbox or the access check
     #[arg(long)]
     trust_folder: bool,
@@ -67,6 +72,9 @@ pub(super) async fn run(
     match load(&flags, environment, cwd) {
         Ok(loaded) => {
             findings = examine(&loaded, cwd, &mut report).await?;
+            if args.session && loaded.check_folder(cwd).is_ok() {
+                Box::pin(session::try_sessions(&loaded, cwd, &mut report)).await?;
+            }
             if args.online && report.is_good() {
                 Box::pin(online::ask_model(&loaded, cwd, &mut report)).await?;
             }
@@ -149,6 +157,7 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
                 }
             }
             for agent in agents.iter() {
+                set_up(agent, report);
                 skills(agent, config, report);
             }
         }
@@ -225,6 +234,26 @@ fn program(agent: &Agent, config: &Config, report: &mut Report) {
         true => report.note("program", words),
         false => report.good("program", words),
     }
+}
+
+/// What an agent is set up with, and what its driver could keep.
+fn set_up(agent: &Agent, report: &mut Report) {
+    let Some(setup) = &agent.setup else { return };
+    let items = setup.items.iter().map(|item| format!("{} {}", item.kind.as_str(), item.name));
+    let items: Vec<String> = items.collect();
+    let (driver, preset) = (agent.config.driver, agent.config.preset.as_deref());
+    let kept = SetupField::ALL.into_iter().filter(|field| field.is_kept_by(driver, preset));
+    let kept: Vec<&str> = kept.map(SetupField::key).collect();
+    report.good(
+        "set-up",
+        format!(
+            "`{}` has revision {}: {}; its driver keeps {}",
+            agent.key,
+            setup.digest,
+            items.join(", "),
+            kept.join(", ")
+        ),
+    );
 }
 
 /// What an agent's card says beside the configuration, and where that differs from its files.

@@ -542,7 +542,7 @@ fn step_line(status: &TaskStatus, all: bool) -> Option<String> {
     let kind = data.as_ref().and_then(|data| data.get("kind")?.as_str()).unwrap_or_default();
     let failed = || data.as_ref().is_some_and(|data| data["isError"] == true);
     let is_wanted = match kind {
-        "tool-call" | "permission" | "question" | "egress-refused" | "mcp-server" => true,
+        "tool-call" | "permission" | "question" | "egress-refused" | "mcp-server" | "setup" => true,
         "tool-result" => all || failed(),
         // It stands in the answer.
         "narration" => false,

@@ -151,8 +151,9 @@ impl Agent {
             background_end: BackgroundEnd::Keep,
             mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
+            setup: super::Setup::default(),
             defaults_dir: None,
-            patch: PatchMode::Auto,
+            patch: if driver == DriverKind::Demo { PatchMode::Off } else { PatchMode::Auto },
             results: Vec::new(),
         }
     }

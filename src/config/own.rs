@@ -60,6 +60,8 @@ impl Loaded {
             for (path, named_by) in own_of_agent {
                 own.extend(path.map(|path| read(cwd.join(path), named_by, false)));
             }
+            let declared = agent.setup.sources();
+            own.extend(declared.map(|path| read(cwd.join(path), "`agents.*.setup`", false)));
             let skills = agent.skills_from.iter();
             own.extend(skills.map(|path| read(cwd.join(path), "`agents.*.skills_from`", false)));
         }

@@ -55,11 +55,14 @@ pub(super) fn make_absolute(
         ];
         let many = agent.skills_from.iter_mut();
         let many = many.map(|path| ("skills_from", Some(path)));
-        for (field, path) in one.into_iter().chain(many) {
+        for (field, path) in one.into_iter().chain(many).chain(agent.setup.paths()) {
             if let Some(path) = path {
                 absolute(&format!("agents.{name}.{field}"), path)?;
             }
         }
+        agent.setup.make_plugins_absolute(|path| {
+            absolute(&format!("agents.{name}.setup.plugins"), path)
+        })?;
         let key = format!("agents.{name}.workspace.repository.url");
         agent.workspace.repository.map_path(|path| absolute(&key, path))?;
     }

@@ -5,7 +5,7 @@ use super::{Agent, Bytes, Config, Isolation, Workspace, WorkspaceMode};
 use pilothouse_sandbox::isolation::{
     BackendKind, ContainerSettings, SandboxLimits, SandboxSettings, Uids,
 };
-use pilothouse_sandbox::workspace::{self, CopyLimits, WorkspaceSettings, existing};
+use pilothouse_sandbox::workspace::{self, CopyLimits, HomeDefaults, WorkspaceSettings, existing};
 use std::path::Path;
 
 impl Config {
@@ -57,8 +57,14 @@ impl Config {
             (None, Some(script)) => Some(existing(&cwd.join(script), "sessions.init")?),
             (None, None) => Some(cwd.join(SESSION_SCRIPT)).filter(|script| script.is_file()),
         };
-        let defaults = agent.defaults_dir.as_ref();
-        let defaults = defaults.map(|folder| existing(&cwd.join(folder), "agents.*.defaults_dir"));
+        let key = "agents.*.defaults_dir";
+        let defaults = match &agent.defaults_dir {
+            Some(folder) => {
+                let folder = existing(&cwd.join(folder), key)?;
+                Some(HomeDefaults { folder, below: ".claude", key })
+            }
+            None => None,
+        };
         let template =
             workspace.template.as_ref().filter(|_| workspace.mode == WorkspaceMode::Copy);
         let template = template.map(|folder| existing(&cwd.join(folder), "workspace.template"));
@@ -67,7 +73,7 @@ impl Config {
             is_shared: workspace.mode == WorkspaceMode::Shared,
             root: cwd.join(&workspace.path),
             homes: self.state_dir.join("sessions"),
-            defaults: defaults.transpose()?,
+            defaults,
             script,
             template: template.transpose()?,
             copy: CopyLimits { entries: copy.entries, size: copy.size.get(), depth: copy.depth },

@@ -148,6 +148,9 @@ impl Config {
         for (name, agent) in &self.agents {
             agent.check(name, &mut found);
             agent.budgets.check(&format!("agents.{name}.budgets"), &mut found);
+            for problem in agent.setup.problems(name, agent) {
+                found.add(&[&format!("agents.{name}.setup")], problem);
+            }
         }
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
     }

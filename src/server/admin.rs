@@ -7,6 +7,7 @@ pub(super) mod erase;
 pub(super) mod files;
 pub(super) mod grants;
 pub(super) mod links;
+pub(super) mod metrics;
 pub(super) mod operate;
 mod page;
 pub(super) mod removal;
@@ -19,11 +20,10 @@ use super::call::Named;
 use super::door::AuditEntry;
 use super::{Doors, arrival, json_response, refusal, refuse_host, under_way, with_advice};
 use crate::access::{Caller, Denied};
-use crate::config::{Config, Exposure, TokenScope};
+use crate::config::TokenScope;
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionPlace, SessionRow, Store, Write};
 use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
-use crate::telemetry::metrics::{MEDIA_TYPE, Readings};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{Extensions, HeaderValue, StatusCode, header};
@@ -103,38 +103,6 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
     }
     let status = if store && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_response(status, body.to_string())
-}
-
-/// `GET /metrics`: what was counted, for Prometheus.
-pub(super) async fn metrics(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let Some(metrics) = doors.telemetry.metrics() else {
-        return not_there("there are no metrics: `metrics` is off");
-    };
-    if doors.config.metrics == Exposure::Public {
-        if let Some(refused) = refuse_host(&doors, &request) {
-            return refused;
-        }
-    } else if let Err(denied) = doors.access.admit(request.headers(), &arrival(&request)).await {
-        return refusal(denied);
-    }
-    let (processes, processes_max) = doors.service.sessions().processes();
-    let moment = Readings {
-        processes,
-        processes_max,
-        waiting: doors.service.sessions().waiting(),
-        store_bytes: stored(&doors.config),
-        store_works: store_works(&doors).await,
-        audit_works: !doors.telemetry.audit().fails(),
-    };
-    let mut response = Response::new(Body::from(metrics.render(moment)));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    response
-}
-
-/// Bytes of the store's file; 0 where it is in memory.
-fn stored(config: &Config) -> u64 {
-    let file = config.state_dir.join(&config.store.path);
-    std::fs::metadata(file).map_or(0, |found| found.len())
 }
 
 /// Whether the store can be written and read; asked of it at most once a second, whoever asks.

@@ -54,7 +54,6 @@ pub(super) struct Performed {
 }
 
 /// What an operation comes to, or what its caller waits for after it.
-#[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
 enum Begun {
     /// What was done, and takes little memory.
     Replies(Reply),
@@ -426,6 +425,7 @@ impl Operating {
         let accepted = Box::pin(doors.service.accept(client, request, beside)).await?;
         self.place = None;
         self.entry.set_task(&accepted.log);
+        self.entry.set_setup(accepted.setup.as_deref());
         if let Some(answered) = &accepted.answered {
             self.entry.set_decision(answered);
         }

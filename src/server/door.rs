@@ -128,6 +128,7 @@ struct Known {
     context: Option<String>,
     ask: Option<String>,
     decision: Option<&'static str>,
+    setup: Option<String>,
     /// The caller hung up before the whole request was there.
     left: bool,
     written: bool,
@@ -234,6 +235,11 @@ impl AuditEntry {
         self.0.known.lock().decision = Some(answered.decision);
     }
 
+    /// Notes what the session is set up with.
+    pub(super) fn set_setup(&self, revision: Option<&str>) {
+        self.0.known.lock().setup = revision.map(ToOwned::to_owned);
+    }
+
     /// Notes that the caller has left, whatever it is answered now.
     pub(super) fn set_left(&self) {
         self.0.known.lock().left = true;
@@ -280,6 +286,7 @@ impl Inner {
             context: known.context.take(),
             ask: known.ask.take(),
             decision: known.decision.take(),
+            setup: known.setup.take(),
             outcome,
             status,
             duration_ms: (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,

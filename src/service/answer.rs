@@ -298,7 +298,7 @@ impl Service {
         let answered = Answered::new(&row, &decision);
         self.telemetry.answered(log, &answered, caller);
         let answered = Some(answered);
-        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
+        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered, setup: None }))
     }
 
     /// The process that asked is gone: the conversation is resumed with what was decided.
@@ -446,7 +446,12 @@ fn accept_again(
 ) -> Result<Accepted, Error> {
     let is_same = said.is_some_and(|said| said.is_stored(row, &caller.name));
     let answered = Answered::of(row).filter(|_| is_same).ok_or_else(|| ended(row))?;
-    Ok(Accepted { log: log.clone(), before: Some(log.head()), answered: Some(answered) })
+    Ok(Accepted {
+        log: log.clone(),
+        before: Some(log.head()),
+        answered: Some(answered),
+        setup: None,
+    })
 }
 
 fn no_such_ask(id: &str) -> Error {

@@ -44,6 +44,8 @@ pub struct Accepted {
     pub before: Option<u64>,
     /// The ask that the message answered.
     pub answered: Option<Answered>,
+    /// The revision of the set-up of the session whose turn the message becomes, if it becomes one.
+    pub setup: Option<String>,
 }
 
 /// How a new task is to be made.
@@ -87,13 +89,15 @@ impl Service {
             || !self.waiting_tasks(&client.scope(), &request.message).is_empty();
         let first = match self.repeats.look(&client.scope(), mark, print, continues).await {
             Repeat::First(first) => first,
-            Repeat::Of(log) => return Ok(Accepted { log, before: None, answered: None }),
+            Repeat::Of(log) => {
+                return Ok(Accepted { log, before: None, answered: None, setup: None });
+            }
         };
         let key = match beside.key {
             Some(key) => {
                 if let Some(log) = self.keyed(client, key, &print).await? {
                     first.accepted(&log);
-                    return Ok(Accepted { log, before: None, answered: None });
+                    return Ok(Accepted { log, before: None, answered: None, setup: None });
                 }
                 Some((key.to_owned(), print))
             }
@@ -271,8 +275,9 @@ impl Service {
             .await
             .map_err(store::Error::incident)?;
         let origin = Origin { fork, prompt: told.place, ..Origin::default() };
+        let setup = admission.session.setup.clone();
         admission.submit(log.clone(), told.prompt, told.files, origin);
-        Ok(Accepted { log, before: None, answered: None })
+        Ok(Accepted { log, before: None, answered: None, setup })
     }
 
     /// The place of a task that cannot begin at once, for people.
@@ -381,18 +386,8 @@ impl Service {
         };
         let now = admission.starts_now();
         let steers = message::steers(&message);
-        let records = |state: TaskState| {
-            let mut records = vec![Record::Message(message)];
-            // What works or waits already goes on; this message's turn comes behind.
-            if state.is_interrupted() {
-                let state = if now { TaskState::Working } else { TaskState::Submitted };
-                let status = TaskStatus { state, message: None, timestamp: Some(Timestamp::now()) };
-                let (id, context) = (log.id.clone(), log.context_id.clone());
-                records.push(Record::Status(TaskStatusUpdateEvent::new(id, context, status)));
-            }
-            records
-        };
-        let before = log.head();
+        let records = |state: TaskState| records_of(log, message, state, now);
+        let (before, setup) = (log.head(), admission.session.setup.clone());
         let taken = log.take_message(&self.store, also, records).await;
         // Where nothing of the answer is stored the ask is open as before.
         let taken = taken.map_err(store::Error::incident)?;
@@ -407,8 +402,20 @@ impl Service {
         if steers {
             self.sessions.steer(log);
         }
-        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
+        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered, setup }))
     }
+}
+
+/// A further message of a task. What works or waits already goes on, and the message's turn comes behind.
+fn records_of(log: &TaskLog, message: Message, state: TaskState, now: bool) -> Vec<Record> {
+    let mut records = vec![Record::Message(message)];
+    if state.is_interrupted() {
+        let state = if now { TaskState::Working } else { TaskState::Submitted };
+        let status = TaskStatus { state, message: None, timestamp: Some(Timestamp::now()) };
+        let (id, context) = (log.id.clone(), log.context_id.clone());
+        records.push(Record::Status(TaskStatusUpdateEvent::new(id, context, status)));
+    }
+    records
 }
 
 impl Service {

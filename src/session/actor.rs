@@ -307,6 +307,7 @@ impl Actor {
         let mut facts = TurnFacts {
             conversation: row.conversation.clone(),
             isolation: agent.isolation(&deps.isolation),
+            setup: row.setup.clone(),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
             failure: None,
             background: match (&outcome, &running) {

@@ -234,7 +234,7 @@ impl<'a> Begin<'a> {
     pub(super) async fn start(&mut self, slot: Place, files: Vec<File>) -> Result<(), Cause> {
         let deps = self.session.deps.clone();
         let folder = self.make_folder().await?;
-        let mut driver = self.session.agent.driver();
+        let mut driver = self.session.agent.driver_of(self.session.row.setup.as_deref());
         let fork = self.turn.fork.as_ref().and_then(|fork| fork.conversation.as_deref());
         let pattern = fork.and_then(|conversation| driver.transcript(conversation));
         let forked = self.copy_fork(pattern, &folder).await?;
@@ -304,8 +304,10 @@ impl<'a> Begin<'a> {
         let made = self.session.make_folder(deadline).await?;
         let folder = made.map_err(|error| fault(&error))?;
         if folder.is_new() {
-            // Its folders were removed since it was set up.
+            // Its folders were removed since it was set up, and are made by the set-up of today.
             self.session.row.ready = !self.session.agent.needs_setup();
+            let setup = self.session.agent.setup.as_ref();
+            self.session.row.setup = setup.map(|setup| setup.digest.clone());
         }
         if !self.session.row.ready {
             if self.turn.fork.is_none() {

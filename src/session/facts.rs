@@ -2,9 +2,13 @@
 
 use super::failure::FailureCode;
 use pilothouse_agents::Usage;
+use pilothouse_agents::setup::SetupEvidence;
 use pilothouse_egress::Counted;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
+
+/// Declared things whose level stands with a task.
+const MOST_LEVELS: usize = 64;
 
 /// TurnFacts about the turn that belong into the task's metadata.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +19,8 @@ pub(super) struct TurnFacts {
     pub(super) isolation: Value,
     /// What its answers cost, as the proxy saw it.
     pub(super) at_proxy: Option<Counted>,
+    /// The revision of its agent's set-up, if it has one.
+    pub(super) setup: Option<String>,
     /// Why it failed.
     pub(super) failure: Option<FailureCode>,
     /// What still runs in its background.
@@ -22,12 +28,13 @@ pub(super) struct TurnFacts {
 }
 
 impl TurnFacts {
-    /// The metadata, with what the agent says that it used, how long it took, and how many of its messages are unknown.
+    /// The metadata, with what the agent says that it used, how long it took, how many of its messages are unknown, and
+    /// how far each declared thing has come.
     pub(super) fn metadata(
         &self,
-        usage: Option<&Usage>,
-        took: Duration,
+        (usage, took): (Option<&Usage>, Duration),
         unknown: u64,
+        declared: &[SetupEvidence],
     ) -> Map<String, Value> {
         let mut metadata = Map::new();
         let mut set = |name: &str, value: Option<Value>| {
@@ -64,7 +71,21 @@ impl TurnFacts {
         set("failure", self.failure.map(|failure| failure.word().into()));
         set("sessionId", self.conversation.clone().map(Value::from));
         set("isolation", Some(self.isolation.clone()));
+        set("setup", self.setup.as_deref().map(|revision| describe_setup(revision, declared)));
         set("unknownMessages", (unknown > 0).then(|| unknown.into()));
         metadata
     }
+}
+
+/// The revision of a set-up, and how far each declared thing has come: the first ones where there are many.
+fn describe_setup(revision: &str, evidence: &[SetupEvidence]) -> Value {
+    let levels = evidence.iter().take(MOST_LEVELS).map(|SetupEvidence { item, level }| {
+        json!({"kind": item.kind, "name": item.name, "level": level})
+    });
+    let left_out = evidence.len().saturating_sub(MOST_LEVELS);
+    let mut told = json!({"revision": revision, "declared": levels.collect::<Value>()});
+    if left_out > 0 {
+        told["leftOut"] = left_out.into();
+    }
+    told
 }

@@ -483,9 +483,9 @@ fn new_session(agent: &Agent, key: &SessionKey) -> SessionRow {
         scope: key.scope.clone(),
         context_id: key.context_id.clone(),
         conversation: None,
-        // Without a script there is nothing to be done but folders, which are made where they miss.
         ready: !agent.needs_setup(),
         checkout: None,
+        setup: agent.setup.as_ref().map(|setup| setup.digest.clone()),
         created: now,
         used: now,
     }

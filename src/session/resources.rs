@@ -227,6 +227,7 @@ pub(super) fn session_used(row: &SessionRow, at: Timestamp) -> Write {
         conversation: row.conversation.clone(),
         ready: row.ready,
         checkout: row.checkout.clone(),
+        setup: row.setup.clone(),
         at,
     }
 }

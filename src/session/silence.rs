@@ -42,6 +42,7 @@ impl Silence {
             | Event::Artifact(_)
             | Event::Message(_)
             | Event::Problem(_)
+            | Event::Setup(_)
             | Event::Usage(_)
             // What a driver cannot read may be the model's thinking, as it goes on.
             | Event::Raw(_) => {}

@@ -52,7 +52,8 @@ async fn terminal(session: &mut SessionResources) -> Result<Spec, String> {
         resume: session.row.conversation.clone(),
         ..Setting::default()
     };
-    let launch = agent.driver().terminal(&setting).ok_or(match agent.config.driver {
+    let driver = agent.driver_of(session.row.setup.as_deref());
+    let launch = driver.terminal(&setting).ok_or(match agent.config.driver {
         DriverKind::Claude => "nothing was said in this session yet",
         DriverKind::Acp | DriverKind::Command | DriverKind::Demo => {
             "this agent has no terminal of its own; go on with `pilothouse send --context`"

@@ -22,6 +22,7 @@ use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_agents::event::{Event, Usage};
 use pilothouse_agents::lines::is_shortened;
+use pilothouse_agents::setup::SetupEvidence;
 use pilothouse_agents::{AskKind, Outcome, Problem};
 use pilothouse_egress::Refusal;
 use serde_json::{Value, json};
@@ -75,6 +76,7 @@ pub(super) struct Translator {
     unknown: u64,
     /// What of the agent's set-up does not work.
     problems: Vec<Value>,
+    setup: Vec<SetupEvidence>,
     /// What the end of the turn says beside the answer.
     remark: String,
     /// The limit of the account that has failed the turn.
@@ -113,6 +115,7 @@ impl Translator {
             stored_bytes: 0,
             unknown: 0,
             problems: Vec::new(),
+            setup: Vec::new(),
             remark: String::new(),
             limit: None,
             event_limit: limits.event.as_usize(),
@@ -181,6 +184,7 @@ impl Translator {
             }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Problem(problem) => self.report_problem(problem),
+            Event::Setup(evidence) => self.setup = evidence,
             Event::Raw(_) => self.unknown += 1,
         }
     }
@@ -449,7 +453,8 @@ impl Translator {
         };
         self.remark = self.beside_answer(state, words.as_ref());
         let message = words.map(|(text, data)| self.message(text, data));
-        let mut metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
+        let used = (self.usage.as_ref(), self.began.elapsed());
+        let mut metadata = facts.metadata(used, self.unknown, &self.setup);
         if let (TaskState::Failed, Some(limit)) = (state, self.limit.take()) {
             metadata.insert("limit".to_owned(), limit);
         }

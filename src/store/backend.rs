@@ -340,6 +340,13 @@ impl Store {
         }
     }
 
+    /// The revisions of set-ups that sessions have, each with its agent.
+    pub async fn setups_in_use(&self) -> Result<Vec<(String, String)>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.setups_in_use().await,
+        }
+    }
+
     /// What a turn of a task has left under this name; without its bytes where it was larger than is kept.
     pub async fn result(&self, n: i64, name: &str) -> Result<Option<Option<Vec<u8>>>, Error> {
         match &self.0 {

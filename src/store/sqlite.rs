@@ -13,6 +13,7 @@ mod push;
 mod read;
 mod results;
 mod sessions;
+mod setups;
 mod tokens;
 mod usage;
 
@@ -46,7 +47,7 @@ const CACHE_KIB: i64 = 2048;
 
 /// A session was used; what is not said of its checkout stays.
 const USE_SESSION: &str = "UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4, \
-                           checkout = COALESCE(?5, checkout) WHERE id = ?1";
+                           checkout = COALESCE(?5, checkout), setup = ?6 WHERE id = ?1";
 
 /// How far a sequence number jumps for a task that an unclean end cut off: a power cut may have taken
 /// numbers that somebody has already seen.
@@ -435,14 +436,14 @@ impl Write {
                 ])?,
             Self::Session(row) => connection
                 .prepare_cached(
-                    // One that is stored already may know more by now; one of this context that is being removed
-                    // gives way.
-                    "INSERT INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                    // One that is stored may know more by now; one of this context that is being removed gives way.
+                    "INSERT INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms, setup)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                      ON CONFLICT (id) DO NOTHING
                      ON CONFLICT (caller, agent, context_id) DO UPDATE SET
                        id = excluded.id, conversation = excluded.conversation, ready = excluded.ready,
-                       checkout = NULL, created_ms = excluded.created_ms, used_ms = excluded.used_ms",
+                       created_ms = excluded.created_ms, used_ms = excluded.used_ms, checkout = NULL,
+                       setup = excluded.setup",
                 )?
                 .execute(params![
                     &*row.id,
@@ -453,10 +454,11 @@ impl Write {
                     row.ready,
                     row.created.as_millisecond(),
                     row.used.as_millisecond(),
+                    row.setup,
                 ])?,
-            Self::SessionUsed { id, conversation, ready, checkout, at } => connection
+            Self::SessionUsed { id, conversation, ready, checkout, setup, at } => connection
                 .prepare_cached(USE_SESSION)?
-                .execute(params![&**id, conversation, ready, at.as_millisecond(), checkout.as_ref().map(Checkout::json)])?,
+                .execute(params![&**id, conversation, ready, at.as_millisecond(), checkout.as_ref().map(Checkout::json), setup])?,
             Self::SessionInUse { id, at } => connection
                 .prepare_cached("UPDATE sessions SET used_ms = ?2 WHERE id = ?1")?
                 .execute(params![&**id, at.as_millisecond()])?,

@@ -107,6 +107,9 @@ pub struct Entry {
     /// How it was answered: `allow`, `allow_session`, `deny`, or `answer` (the words stand in the task alone).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<&'static str>,
+    /// The revision of the set-up of the session that got a turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
     /// `ok`, or the reason of the refusal.
     pub outcome: &'static str,
     /// The HTTP status.
@@ -348,6 +351,7 @@ mod tests {
             context: None,
             ask: None,
             decision: None,
+            setup: None,
             outcome: "ok",
             status: 200,
             duration_ms: 0.0,

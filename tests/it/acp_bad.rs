@@ -433,3 +433,53 @@ fn the_stream_shows_the_ask_and_ends_there() {
     let events = world.stream("SendStreamingMessage", message("go")).rest();
     assert_eq!(events.last().and_then(Event::state), Some("INPUT_REQUIRED"), "{events:#?}");
 }
+
+#[test]
+fn declared_mcp_servers_are_parameters_of_the_session_with_the_values_of_their_variables() {
+    let declared = json!({"mcp": {"bank": {
+        "command": "bank", "args": ["--mode", "${MODE:-fast}"], "env": {"BANK_TOKEN": "${BANK_TOKEN}"},
+    }}});
+    let world = described("well")
+        .env("BANK_TOKEN", "b-1")
+        .agent(json!({"env": {"pass": ["BANK_TOKEN"]}, "setup": declared}))
+        .start();
+    let task = world.send(message_in("c", "go"));
+    completed(&task);
+    let path = "/api/v1/sessions/c";
+    let session = world.get(path, &[("Authorization", &*format!("Bearer {OWNER}"))]).json();
+    let told =
+        std::fs::read(PathBuf::from(text_of(&session, "workspace")).join("servers")).unwrap();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    let environment = json!([{"name": "BANK_TOKEN", "value": "b-1"}]);
+    assert_eq!(
+        told,
+        json!([{"name": "bank", "command": "bank", "args": ["--mode", "fast"], "env": environment}])
+    );
+    let setup = &task["metadata"]["setup"];
+    let bank = json!([{"kind": "mcp-server", "name": "bank", "level": "delivered"}]);
+    assert_eq!(setup["declared"], bank, "{task:#}");
+}
+
+#[test]
+fn a_server_that_the_agent_cannot_reach_fails_the_turn_or_is_left_out_where_the_operator_says_so() {
+    let mcp = json!({"far": {"url": "http://127.0.0.1:9/mcp"}});
+    let strict = described("well").agent(json!({"setup": {"mcp": mcp}})).start();
+    let told = failed(&strict, "go");
+    assert!(told.contains("`far`") && told.contains("setup.lenient"), "{told}");
+    let lenient = described("well").agent(json!({"setup": {"mcp": mcp, "lenient": true}})).start();
+    let task = lenient.say("go");
+    completed(&task);
+    let problems = &task["metadata"]["problems"];
+    assert_eq!(
+        (&problems[0]["kind"], &problems[0]["subject"], &problems[0]["state"]),
+        (&json!("setup"), &json!("MCP server far"), &json!("declared")),
+        "{task:#}"
+    );
+}
+
+#[test]
+fn a_field_that_the_driver_cannot_keep_is_refused_at_the_start_by_its_name() {
+    let failure = described("well").agent(json!({"setup": {"skills": ["skills"]}})).fails();
+    let told = failure.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("`agents.fake.setup.skills`") && told.contains("driver `acp`"), "{told}");
+}

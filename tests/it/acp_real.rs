@@ -7,7 +7,7 @@ mod gemini;
 mod setups;
 mod table;
 
-use crate::building::Builder;
+use crate::building::{Builder, fake_agent};
 use crate::http::Event;
 use crate::processes::{Process, await_some};
 use crate::reading::{answer, message, message_in, state, text_of, words};
@@ -304,6 +304,24 @@ fn loses_no_conversation_in_silence(agent: &Agent) {
     assert_eq!(told.contains("remember the ship"), !lost, "{told}");
 }
 
+/// Instructions reach the model, and a tool of a declared MCP server is called.
+fn is_set_up_as_it_is_declared(agent: &Agent) {
+    let model = Model::start();
+    let bank = json!({"command": fake_agent(), "args": ["--mcp", "well"]});
+    let setup =
+        json!({"instructions": "Words of the operator: MARKER-OF-RULES", "mcp": {"bank": bank}});
+    let asks = json!({"setup": setup, "asks": "allow"});
+    let world = agent.with(&model).config(json!({"agents": {agent.preset: asks}})).start();
+    let task = world.send(message_in("c", "say hello"));
+    assert_eq!(completed(&task), "hello");
+    let seen = model.requests().pop().unwrap().body;
+    assert!(seen.contains("MARKER-OF-RULES"), "{seen}");
+    assert!(seen.contains("elicit"), "no tool of the server is offered: {seen}");
+    let declared = task["metadata"]["setup"]["declared"].as_array().unwrap();
+    assert!(declared.iter().all(|item| item["level"] == "delivered"), "{declared:?}");
+    assert_eq!(declared.len(), 2);
+}
+
 /// Behind both walls, with its key outside and the model reached through the proxy alone.
 fn works_behind_both_walls(agent: &Agent) {
     let require = [
@@ -357,7 +375,8 @@ macro_rules! of {
             goes_on_after_it_was_killed,
             says_what_to_do_when_the_model_refuses_the_key,
             goes_on_with_its_conversation_after_a_restart_of_the_server,
-            loses_no_conversation_in_silence
+            loses_no_conversation_in_silence,
+            is_set_up_as_it_is_declared
             $(, $more)*
         ]);
     };

@@ -14,6 +14,7 @@ mod plans;
 mod processes;
 mod repositories;
 mod servers;
+mod setup;
 mod skills;
 mod walls;
 mod warm;

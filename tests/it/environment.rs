@@ -24,6 +24,7 @@ fn the_environment_starts_empty() {
     let own = ["FAKE_AGENT_CUES", "PILOTHOUSE_TEST_WORLD"];
     let base = [
         "A2A_CONTEXT_ID",
+        "A2A_MESSAGE",
         "A2A_MESSAGE_ID",
         "A2A_TASK_ID",
         "GIT_AUTHOR_EMAIL",

@@ -148,7 +148,9 @@ fn tool_calls_without_end_are_not_all_remembered() {
 #[test]
 fn a_session_whose_questions_are_too_large_together_fails_and_says_who_can_do_what() {
     let script = "#!/bin/sh\nprintf '{\"type\":\"ask\",\"text\":\"'\nhead -c 1000000 /dev/zero | tr '\\0' x\necho '\"}'\n";
-    let world = scripted("command", script).agent(json!({"format": "events"})).start();
+    let described = scripted("command", script).agent(json!({"format": "events"}));
+    // A further message is a further task, not an answer.
+    let world = described.config(json!({"asks": {"by_context": false}})).start();
     let states: Vec<String> =
         (0..7).map(|_| state(&world.send(message_in("one", "go"))).to_owned()).collect();
     assert_eq!(states[..6], ["INPUT_REQUIRED"; 6]);

@@ -37,7 +37,6 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("src/config/validate.rs check_server", 85),
     ("src/server/call.rs begin", 105),
     ("src/server/listen.rs answer", 90),
-    ("src/service/send.rs continue_task", 85),
     ("src/store/sqlite.rs apply", 125),
 ];
 

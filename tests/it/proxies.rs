@@ -40,7 +40,8 @@ fn the_address_that_the_client_used_stands_on_the_card() {
 
 #[test]
 fn grpc_has_the_port_of_the_clients_scheme() {
-    let world = behind().start();
+    let world =
+        behind().config(json!({"card": {"bindings": ["JSONRPC", "HTTP+JSON", "GRPC"]}})).start();
     let headers = [
         ("A2A-Version", "1.0"),
         ("Forwarded", "for=192.0.2.7;proto=https;host=agents.example.com"),

@@ -45,7 +45,8 @@ fn a_reload_takes_tokens_rules_and_ceilings_and_no_running_turn_is_lost() {
     world.cue("go");
     let task = world.await_state(&running, &["COMPLETED"]);
     assert_eq!(answer(&task), "done");
-    let used = world.send(message("usage 30 12 0.5; say x"));
+    // A turn that ends by itself as its ceiling is reached is completed.
+    let used = world.send(message("usage 30 12 0.5; hang"));
     assert_eq!(state(&used), "FAILED", "{used}");
 }
 

@@ -33,6 +33,7 @@ mod hear;
 pub mod preset;
 mod prompt;
 mod session;
+mod setup;
 mod tool;
 mod usage;
 mod wire;
@@ -44,6 +45,7 @@ use ask::PendingAsk;
 use handshake::{Call, Login};
 use serde_json::{Value, json};
 use session::Session;
+pub use setup::{AcpSetup, Variables};
 use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
@@ -73,6 +75,8 @@ pub struct AcpOptions {
     pub model: Option<String>,
     /// Variables any of which holds the credential; named in the advice when there is none.
     pub credentials: Vec<String>,
+    /// What the operator declares for it.
+    pub setup: AcpSetup,
 }
 
 /// The driver of one agent process.
@@ -106,6 +110,8 @@ struct Agent {
     resumes: bool,
     forks: bool,
     images: bool,
+    mcp_http: bool,
+    mcp_sse: bool,
     auth_methods: Vec<String>,
 }
 
@@ -208,7 +214,11 @@ impl Driver for Acp {
 
     fn begin(&mut self, turn: &Turn) -> Vec<Step> {
         self.turn = Some(TurnState { prompt: turn.clone(), ..TurnState::default() });
-        let mut steps = self.advance();
+        let mut steps = match self.session {
+            Some(_) => self.report_setup(),
+            None => Vec::new(),
+        };
+        steps.extend(self.advance());
         if self.settling.is_some() {
             steps.push(Step::Wake(Timer::Replay, SILENCE));
         } else if self.session.is_none() {

@@ -30,6 +30,7 @@ mod message;
 mod plan;
 mod prompt;
 mod result;
+mod setup;
 mod so_far;
 mod trust;
 mod verdict;
@@ -47,6 +48,7 @@ pub use plan::PERMISSION_MODES;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
 use serde_json::{Value, json};
+pub use setup::{ClaudeSetup, REFUSED_SETTINGS, mcp_file};
 use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -83,9 +85,6 @@ const AHEAD: &str = "ahead";
 /// is asked about: without this it is refused, because the check of `auto` does not run here.
 const SETTINGS: &str = r#"{"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false}"#;
 
-/// The settings of a process that only says what it offers: it starts nothing.
-const INQUIRY_SETTINGS: &str = r#"{"disableAllHooks":true}"#;
-
 /// How Claude Code is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaudeOptions {
@@ -109,6 +108,8 @@ pub struct ClaudeOptions {
     pub server_wait: Duration,
     /// MCP servers without which no turn begins.
     pub required_servers: Vec<String>,
+    /// What the operator declares for it.
+    pub setup: ClaudeSetup,
     /// Whether to tell the CLI that it is confined (`IS_SANDBOX=1`), so that it accepts
     /// `bypassPermissions` as root.
     pub sandboxed: bool,
@@ -138,6 +139,7 @@ impl Default for ClaudeOptions {
             system_prompt: None,
             server_wait: Duration::ZERO,
             required_servers: Vec::new(),
+            setup: ClaudeSetup::default(),
             sandboxed: false,
             background: true,
             background_grace: Duration::from_secs(10),
@@ -373,7 +375,7 @@ impl Driver for Claude {
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
-        add(&["--settings", SETTINGS]);
+        add(&["--settings", &options.setup.settings(SETTINGS)]);
         if let Some(model) = &options.model {
             add(&["--model", model]);
         }
@@ -391,6 +393,8 @@ impl Driver for Claude {
             Some(conversation) => add(&["--resume", conversation]),
             None => add(&["--session-id", &setting.new_conversation]),
         }
+        args.extend(options.setup.plugin_args());
+        args.extend(options.setup.mcp_args());
         args.extend(options.args.iter().cloned());
 
         let env = self.env(setting);
@@ -510,10 +514,9 @@ impl Driver for Claude {
     }
 
     fn launch_inquiry(&mut self, setting: &Setting) -> Option<Launch> {
-        let mut launch = self.launch(setting, &Turn::default()).ok()?;
-        for arg in launch.args.iter_mut().filter(|arg| *arg == SETTINGS) {
-            INQUIRY_SETTINGS.clone_into(arg);
-        }
+        let setup = self.options.setup.for_inquiry();
+        let mut asked = Self::new(ClaudeOptions { setup, ..self.options.clone() });
+        let mut launch = asked.launch(setting, &Turn::default()).ok()?;
         launch.args.push("--strict-mcp-config".to_owned());
         Some(launch)
     }
@@ -529,6 +532,11 @@ impl Driver for Claude {
         if let Some(model) = &options.model {
             args.extend(["--model".to_owned(), model.clone()]);
         }
+        if !options.setup.settings.is_empty() {
+            let settings = Value::Object(options.setup.settings.clone());
+            args.extend(["--settings".to_owned(), settings.to_string()]);
+        }
+        args.extend(options.setup.plugin_args().chain(options.setup.mcp_args()));
         args.extend(options.args.iter().cloned());
         Some(Launch {
             program: options.program.clone(),
@@ -563,7 +571,11 @@ fn is_act(step: &Step) -> bool {
     match step {
         Step::Say(event) => !matches!(
             event,
-            Event::Status { .. } | Event::Problem(_) | Event::Usage(_) | Event::Raw(_)
+            Event::Status { .. }
+                | Event::Problem(_)
+                | Event::Setup(_)
+                | Event::Usage(_)
+                | Event::Raw(_)
         ),
         Step::Ask(_) => true,
         Step::Withdraw(_)

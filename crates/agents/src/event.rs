@@ -1,5 +1,6 @@
 //! All that any agent may say: the one vocabulary that every driver translates its CLI into.
 
+use crate::setup::SetupEvidence;
 use serde_json::Value;
 
 /// Something an agent said during a turn.
@@ -53,6 +54,8 @@ pub enum Event {
     Usage(Usage),
     /// Something of the agent's set-up does not work, or works again; kept with the task.
     Problem(Problem),
+    /// How far each thing has come that the operator declares for the agent; a later one replaces an earlier one.
+    Setup(Vec<SetupEvidence>),
     /// What this version of the driver does not know; counted, never shown to a caller.
     Raw(Value),
 }
@@ -60,7 +63,7 @@ pub enum Event {
 /// Something of an agent's set-up that does not work: an MCP server, a hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What it is: `mcp-server`, `hook`.
+    /// What it is: `mcp-server`, `hook`, `setup`.
     pub kind: &'static str,
     /// Which one.
     pub subject: String,

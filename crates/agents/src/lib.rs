@@ -25,6 +25,7 @@ pub mod inventory;
 pub mod lines;
 mod network;
 mod reading;
+pub mod setup;
 
 pub use event::{Event, Problem, Usage};
 pub use inventory::Inventory;

@@ -239,6 +239,7 @@ fn said(event: &Event) -> String {
             usage.model.as_deref().unwrap_or("-")
         ),
         Event::Problem(problem) => format!("problem {}", problem.text),
+        Event::Setup(evidence) => format!("set-up of {} things", evidence.len()),
         Event::Raw(value) => format!("raw {}", value["method"].as_str().unwrap_or("-")),
     }
 }

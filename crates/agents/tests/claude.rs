@@ -299,6 +299,7 @@ fn said(event: &Event) -> String {
             usage.turns.unwrap_or_default()
         ),
         Event::Problem(problem) => format!("problem {}", problem.text),
+        Event::Setup(evidence) => format!("set-up of {} things", evidence.len()),
         Event::Raw(value) => {
             format!(
                 "raw {} {}",

@@ -125,6 +125,11 @@ impl Policy {
         self.allow.iter().any(|rule| rule.matches(target))
     }
 
+    /// Whether a rule permits an address `HOST:PORT`; not one that cannot be read.
+    pub fn permits_address(&self, address: &str) -> bool {
+        Target::parse(address, None).is_ok_and(|target| self.permits(&target))
+    }
+
     /// Whether a person is to be asked about it.
     pub(super) fn asks_about(&self, target: &Target) -> bool {
         self.ask.iter().any(|rule| rule.matches(target))

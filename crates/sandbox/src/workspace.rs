@@ -1,5 +1,6 @@
 //! The folders of a session: where it works, its own HOME, and the script that sets it up.
 
+mod defaults;
 mod files;
 mod folder;
 mod inside;
@@ -8,6 +9,7 @@ mod setup;
 mod tree;
 mod worktree;
 
+pub use defaults::HomeDefaults;
 pub use files::{
     Archive, EntryKind, FileEntry, FilePage, Look, LookBounds, OpenFile, SessionFiles, encode_path,
 };
@@ -54,7 +56,7 @@ pub struct WorkspaceSettings {
     /// The folder above their HOMEs.
     pub homes: PathBuf,
     /// The folder whose files a new HOME begins with.
-    pub defaults: Option<PathBuf>,
+    pub defaults: Option<HomeDefaults>,
     /// The script that sets a new session up.
     pub script: Option<PathBuf>,
     /// The folder whose files a new workspace begins with.
@@ -112,6 +114,12 @@ impl Workspaces {
         let above_root = root.into_iter().flatten().map(|folder| (folder, "workspace.path"));
         let missing = missing.chain(above_root).collect();
         Self(Arc::new(SharedWorkspaces { settings, missing }))
+    }
+
+    /// New HOMEs begin with these files. To be said before anything else shares this value.
+    pub fn set_defaults(&mut self, defaults: HomeDefaults) {
+        let shared = Arc::get_mut(&mut self.0).expect("nothing shares it yet");
+        shared.settings.defaults = Some(defaults);
     }
 
     /// Makes the folders and checks them for writing. What is above sessions is for the server's user alone:
@@ -226,12 +234,13 @@ impl Workspaces {
         Ok(Folder { workspace, home, is_new, is_all_new, is_shared })
     }
 
-    /// A HOME with the defaults in it.
-    fn make_home(&self, session: &str, defaults: &Path) -> Result<(), Error> {
+    /// A HOME with its defaults in it.
+    fn make_home(&self, session: &str, defaults: &HomeDefaults) -> Result<(), Error> {
         let home = self.0.settings.homes.join(session);
         let unfinished = self.0.settings.homes.join(format!("{UNFINISHED}{session}"));
-        let how = (Links::Follow, "agents.*.defaults_dir", "state_dir");
-        self.copy_into(&home, defaults, &unfinished, &unfinished.join(".claude"), how)
+        let how = (Links::Follow, defaults.key, "state_dir");
+        let target = unfinished.join(defaults.below);
+        self.copy_into(&home, &defaults.folder, &unfinished, &target, how)
     }
 
     /// A folder that begins with a copy of another one, which lies at `target` within it; it has its name when it is

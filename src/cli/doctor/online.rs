@@ -1,16 +1,15 @@
 //! `doctor --online`: one real turn of the default agent, through a server of its own that keeps nothing: program,
 //! sandbox, proxy, credential and model at once.
 
-use crate::access::Token;
-use crate::app::App;
+use super::trial::TrialServer;
 use crate::client::failure::Failure;
 use crate::client::report::Report;
-use crate::config::{ConfigSource, Environment, Flags, Loaded, WorkspaceMode};
+use crate::config::Loaded;
 use pilothouse_a2a::client::Client;
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::operation::{SendMessageRequest, SendMessageResponse};
 use pilothouse_a2a::task::{Task, TaskState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What the agent is told.
@@ -18,55 +17,23 @@ const PROMPT: &str = "Answer with the word ok. Use no tools.";
 /// Longer than a first start and a slow model take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The folder of the server; gone at the end.
-struct StateFolder(PathBuf);
-
-impl Drop for StateFolder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Asks the model once.
 pub(super) async fn ask_model(
     loaded: &Loaded,
     cwd: &Path,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let mut loaded = loaded.clone();
-    let folder = format!("doctor-{}", std::process::id());
-    let folder = StateFolder(loaded.config.state_dir.join(folder));
-    let config = &mut loaded.config;
-    config.state_dir.clone_from(&folder.0);
-    // Not in a folder that is somebody's.
-    (config.workspace.mode, config.workspace.path) =
-        (WorkspaceMode::Session, folder.0.join("work"));
-    for agent in config.agents.values_mut() {
-        (agent.workspace.mode, agent.workspace.path) = (None, None);
-    }
-    config.store.path = "memory".into();
-    "off".clone_into(&mut config.audit);
-    config.notifications.targets.clear();
-    "127.0.0.1".clone_into(&mut config.server.host);
-    (config.server.port, config.log.console) = (0, false);
-    (config.auth.required, config.auth.token) = (true, None);
-    // Nothing reloads it.
-    let (flags, environment) = (Flags::default(), Environment::default());
-    let source = ConfigSource { flags, environment, cwd: cwd.to_owned() };
-    let app = match Box::pin(App::build(loaded, source)).await {
-        Ok(app) => app,
+    let server = match TrialServer::start(loaded, cwd, |_| ()).await {
+        Ok(server) => server,
         Err(error) => {
             report.bad("online", error.to_string(), "");
             return Ok(());
         }
     };
-    let name = app.agents().default_one().name.clone();
-    let url = format!("http://{}/", app.address);
-    let token = app.token.as_ref().map(|token| Token::secret(token).to_owned());
-    let running = app.spawn();
+    let name = server.agents[0].name.clone();
     let began = Instant::now();
-    let answer = tokio::time::timeout(PATIENCE, send(&url, token)).await;
-    let _ = running.shut_down().await;
+    let answer = tokio::time::timeout(PATIENCE, send(&server.url, server.token.clone())).await;
+    server.stop().await;
     match answer {
         Ok(Ok(task)) => describe(&name, &task, began.elapsed(), report),
         Ok(Err(failure)) => return Err(failure),

@@ -180,8 +180,7 @@ fn length_of(given: &Metadata, (most, key): (Age, &str)) -> Result<Duration, Err
     let word = |name: &str| given.get(name).and_then(|value| value.as_str().map(str::to_owned));
     let length = match (word("for"), word("until")) {
         (Some(length), _) => {
-            let length =
-                length.parse::<Age>().map_err(|error| Error::invalid("for", error.to_string()))?;
+            let length = length.parse::<Age>().map_err(|error| Error::invalid("for", error))?;
             length.get()
         }
         (None, Some(until)) => {

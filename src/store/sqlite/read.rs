@@ -440,6 +440,7 @@ pub(super) fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> 
         conversation: row.get("conversation")?,
         ready: row.get("ready")?,
         checkout: checkout(row)?,
+        setup: row.get("setup")?,
         created: Timestamp::from_millisecond(row.get("created_ms")?),
         used: Timestamp::from_millisecond(row.get("used_ms")?),
     })
@@ -483,6 +484,7 @@ mod tests {
             conversation: None,
             ready: true,
             checkout: None,
+            setup: None,
             created: now,
             used: now,
         }
@@ -504,12 +506,14 @@ mod tests {
             conversation: Some("talk".to_owned()),
             ready: true,
             checkout: None,
+            setup: Some("a".to_owned()),
             at: first.used,
         };
         store.commit(vec![used], Durability::Written).await.unwrap();
         put(&store, &first).await;
         let found = store.session(&first.scope, &first.context_id).await.unwrap().unwrap();
         assert_eq!(found.conversation.as_deref(), Some("talk"));
+        assert_eq!(found.setup.as_deref(), Some("a"));
         put(&store, &row("two", "c")).await;
         let found = store.session(&first.scope, &first.context_id).await.unwrap().unwrap();
         assert_eq!((&*found.id, found.conversation), ("two", None));

@@ -41,7 +41,7 @@ impl Said {
         match event {
             Event::Text(text) => return self.hear_words(text, false),
             Event::Thought(text) => return self.hear_words(text, true),
-            Event::Usage(_) | Event::Raw(_) => return Vec::new(),
+            Event::Usage(_) | Event::Setup(_) | Event::Raw(_) => return Vec::new(),
             _ => {}
         }
         let mut lines: Vec<ConsoleLine> =
@@ -82,7 +82,11 @@ impl Said {
                 lines.push((false, head(&format!("artifact {name}"))));
             }
             Event::Message(text) => lines.push((false, head(text))),
-            Event::Text(_) | Event::Thought(_) | Event::Usage(_) | Event::Raw(_) => {}
+            Event::Text(_)
+            | Event::Thought(_)
+            | Event::Usage(_)
+            | Event::Setup(_)
+            | Event::Raw(_) => {}
         }
         lines
     }

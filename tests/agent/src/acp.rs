@@ -132,7 +132,14 @@ impl Agent {
                 let error = json!({"code": -32000, "message": "sign in first"});
                 write(&json!({"id": id, "error": error}))
             }
-            Some("session/new") => respond(id, &json!({"sessionId": SESSION})),
+            Some("session/new") => {
+                let servers = &line["params"]["mcpServers"];
+                if servers.as_array().is_some_and(|servers| !servers.is_empty()) {
+                    // The folder is the session's.
+                    std::fs::write("servers", servers.to_string())?;
+                }
+                respond(id, &json!({"sessionId": SESSION}))
+            }
             Some("session/prompt") => {
                 let text = line["params"]["prompt"][0]["text"].as_str();
                 self.prompt(id, text.unwrap_or_default())

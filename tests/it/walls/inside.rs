@@ -47,6 +47,7 @@ fn the_names_of_the_environment_are_these_alone() {
         insta::allow_duplicates! {
             insta::assert_snapshot!(said, @r"
             A2A_CONTEXT_ID
+            A2A_MESSAGE
             A2A_MESSAGE_ID
             A2A_TASK_ID
             ALL_PROXY

@@ -86,8 +86,9 @@ impl Acp {
             let params = json!({ "methodId": self.options.auth_method });
             return Ok((Call::Authenticate, params));
         }
-        let Some(session) = &mut self.session else {
-            let mut params = json!({ "cwd": self.setting.workspace, "mcpServers": [] });
+        if self.session.is_none() {
+            let servers = self.mcp_servers(agent)?;
+            let mut params = json!({ "cwd": self.setting.workspace, "mcpServers": servers });
             let call = match &self.setting.resume {
                 Some(_) if self.setting.fork => Call::Fork,
                 Some(_) if agent.resumes => Call::Resume,
@@ -98,7 +99,8 @@ impl Acp {
                 params["sessionId"] = self.setting.resume.clone().into();
             }
             return Ok((call, params));
-        };
+        }
+        let session = self.session.as_mut().expect("it is open");
         let wanted = [
             (
                 &self.options.mode,
@@ -215,6 +217,7 @@ impl Acp {
             .then_some(Step::Ready)
             .into_iter()
             .chain([Step::Conversation(id)])
+            .chain(self.report_setup())
             .chain(self.settling.map(|_| Step::Wake(Timer::Replay, SILENCE)))
             .collect()
     }
@@ -290,6 +293,7 @@ impl From<Initialized> for Agent {
         let can = told.agent_capabilities.unwrap_or_default();
         let methods = told.auth_methods.unwrap_or_default();
         let sessions = can.session_capabilities.unwrap_or_default();
+        let mcp = can.mcp_capabilities.unwrap_or_default();
         let offered = |what: Option<Value>| what.is_some_and(|what| what != Value::Bool(false));
         Self {
             name: told.agent_info.and_then(|info| info.name).unwrap_or_default(),
@@ -297,6 +301,8 @@ impl From<Initialized> for Agent {
             resumes: offered(sessions.resume),
             forks: offered(sessions.fork),
             images: can.prompt_capabilities.and_then(|prompt| prompt.image).unwrap_or(false),
+            mcp_http: mcp.http.unwrap_or(false),
+            mcp_sse: mcp.sse.unwrap_or(false),
             auth_methods: methods.into_iter().map(|method| method.id).collect(),
         }
     }

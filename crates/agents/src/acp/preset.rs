@@ -17,6 +17,8 @@ pub struct Preset {
     pub credentials: &'static [&'static str],
     /// Variables that it needs to run where nobody sits in front of it.
     pub env: &'static [(&'static str, &'static str)],
+    /// The file below HOME from which it reads words for its model, where that was tested.
+    pub instructions: Option<&'static str>,
 }
 
 /// All known agents.
@@ -29,6 +31,7 @@ pub const PRESETS: &[Preset] = &[
         auth_method: Some("api-key"),
         credentials: &["OPENAI_API_KEY", "CODEX_API_KEY"],
         env: &[],
+        instructions: Some(".codex/AGENTS.md"),
     },
     Preset {
         name: "gemini",
@@ -39,6 +42,7 @@ pub const PRESETS: &[Preset] = &[
         credentials: &["GEMINI_API_KEY"],
         // A folder that nobody has trusted by hand would be read-only.
         env: &[("GEMINI_CLI_TRUST_WORKSPACE", "true")],
+        instructions: Some(".gemini/GEMINI.md"),
     },
     Preset {
         name: "opencode",
@@ -48,6 +52,7 @@ pub const PRESETS: &[Preset] = &[
         auth_method: None,
         credentials: &["OPENCODE_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"],
         env: &[("OPENCODE_DISABLE_AUTOUPDATE", "true")],
+        instructions: None,
     },
     Preset {
         name: "qwen",
@@ -57,6 +62,7 @@ pub const PRESETS: &[Preset] = &[
         auth_method: Some("openai"),
         credentials: &["OPENAI_API_KEY"],
         env: &[],
+        instructions: None,
     },
     Preset {
         name: "copilot",
@@ -66,6 +72,7 @@ pub const PRESETS: &[Preset] = &[
         auth_method: None,
         credentials: &["COPILOT_GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"],
         env: &[("COPILOT_AUTO_UPDATE", "false")],
+        instructions: None,
     },
     Preset {
         name: "claude-acp",
@@ -79,6 +86,7 @@ pub const PRESETS: &[Preset] = &[
             ("DISABLE_TELEMETRY", "1"),
             ("DISABLE_AUTOUPDATER", "1"),
         ],
+        instructions: None,
     },
 ];
 

@@ -58,6 +58,15 @@ pub(super) struct Capabilities {
     pub(super) load_session: Option<bool>,
     pub(super) prompt_capabilities: Option<PromptCapabilities>,
     pub(super) session_capabilities: Option<SessionCapabilities>,
+    pub(super) mcp_capabilities: Option<McpCapabilities>,
+}
+
+/// How the agent can reach MCP servers beside starting them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct McpCapabilities {
+    pub(super) http: Option<bool>,
+    pub(super) sse: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

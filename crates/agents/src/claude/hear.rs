@@ -153,6 +153,7 @@ impl Claude {
             Phase::AwaitInit | Phase::Open => {
                 self.phase = Phase::Open;
                 steps.extend(self.begun());
+                steps.extend(self.hear_setup(bytes));
                 steps.extend(self.hear_init(init.mcp_servers.take()));
             }
         }

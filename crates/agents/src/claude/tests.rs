@@ -431,10 +431,16 @@ fn what_a_turn_uses_is_told_while_it_runs() {
 
 #[test]
 fn a_process_that_says_what_it_offers_starts_no_hooks_and_no_servers() {
-    let args = driver().launch_inquiry(&Setting::default()).unwrap().args;
-    assert!(args.contains(&r#"{"disableAllHooks":true}"#.to_owned()), "{args:?}");
+    let setup = ClaudeSetup {
+        mcp_file: Some("/mcp.json".to_owned()),
+        plugins: vec!["/plugin".to_owned()],
+        ..ClaudeSetup::default()
+    };
+    let mut driver = Claude::new(ClaudeOptions { setup, ..ClaudeOptions::default() });
+    let args = driver.launch_inquiry(&Setting::default()).unwrap().args;
+    assert!(args.iter().any(|arg| arg.contains(r#""disableAllHooks":true"#)), "{args:?}");
     assert_eq!(args.last().unwrap(), "--strict-mcp-config");
-    assert!(!args.iter().any(|arg| arg.contains("enableAllProjectMcpServers")));
+    assert!(args.contains(&"/plugin".to_owned()) && !args.contains(&"/mcp.json".to_owned()));
 }
 
 /// The outcome of a turn in which these lines come before the result.

@@ -151,6 +151,11 @@ impl Grants {
         if contained { self.mount(script, key) } else { self.read(script, key) }
     }
 
+    /// The folder with what the agent is set up with.
+    pub fn setup(&mut self, folder: &Path) {
+        self.mount(folder, "`agents.*.setup`");
+    }
+
     /// A program: the links to it, its file, what it was installed with, and its interpreter. What agents may change
     /// decides none of this: the first part that they may change is the last one that is looked at, and is returned.
     pub fn program(

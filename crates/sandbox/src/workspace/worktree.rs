@@ -150,8 +150,8 @@ mod tests {
         let (_folder, common, tree) = repository(&["--detach"]);
         let (below, main) = (tree.join("below"), common.parent().unwrap().to_owned());
         fs::create_dir(&below).unwrap();
-        assert_eq!(find_projects(&main), [main.clone()]);
-        assert_eq!(find_projects(&below), [below.clone(), tree.clone(), main]);
+        assert_eq!(find_projects(&main), std::slice::from_ref(&main));
+        assert_eq!(find_projects(&below), [below.clone(), tree, main]);
     }
 
     #[test]

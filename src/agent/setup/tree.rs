@@ -1,0 +1,240 @@
+//! The folder of a revision while it is made: what is put there, within bounds, and the digest of all of it.
+
+use crate::config::CopyLimits;
+use sha2::{Digest, Sha256};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Names that are no part of what a folder declares.
+const LEFT_OUT: [&str; 2] = [".git", ".DS_Store"];
+
+/// A folder in the making; what is put there counts for its digest.
+pub(super) struct RevisionTree {
+    root: PathBuf,
+    limits: CopyLimits,
+    entries: u64,
+    bytes: u64,
+    seen: Sha256,
+}
+
+impl RevisionTree {
+    /// An empty folder at this path, with nothing of an earlier try in it.
+    pub(super) fn begin(root: &Path, limits: &CopyLimits) -> io::Result<Self> {
+        match fs::remove_dir_all(root) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        make_folder(root)?;
+        Ok(Self {
+            root: root.to_owned(),
+            limits: limits.clone(),
+            entries: limits.entries,
+            bytes: limits.size.get(),
+            seen: Sha256::new(),
+        })
+    }
+
+    /// The digest of all that was put there, and of these words.
+    pub(super) fn digest(&self, words: &str) -> String {
+        let mut seen = self.seen.clone();
+        seen.update(words);
+        let digest = format!("{:x}", seen.finalize());
+        digest[..16].to_owned()
+    }
+
+    /// Whether there is something at this place already.
+    pub(super) fn has(&self, place: &str) -> bool {
+        self.root.join(place).symlink_metadata().is_ok()
+    }
+
+    /// The path of a place.
+    #[cfg(test)]
+    fn path(&self, place: &str) -> PathBuf {
+        self.root.join(place)
+    }
+
+    /// Puts a file with this text there.
+    pub(super) fn write(&mut self, place: &str, text: &[u8]) -> io::Result<()> {
+        self.put(place, &mut &*text, false)
+    }
+
+    /// Copies a file or a folder there. Links are followed where they lead to something in the same folder.
+    pub(super) fn copy(&mut self, from: &Path, place: &str) -> io::Result<()> {
+        let whole = fs::canonicalize(from)?;
+        self.copy_below(&whole, &whole, place, 0)
+    }
+
+    fn copy_below(
+        &mut self,
+        from: &Path,
+        whole: &Path,
+        place: &str,
+        depth: usize,
+    ) -> io::Result<()> {
+        let real = fs::canonicalize(from).map_err(|error| named(from, &error))?;
+        if !real.starts_with(whole) {
+            let words =
+                format!("{} is a link that leads out of {}", from.display(), whole.display());
+            return Err(io::Error::other(words));
+        }
+        let found = fs::metadata(&real)?;
+        if !found.is_dir() {
+            if !found.is_file() {
+                return Err(io::Error::other(format!("{} is no file", from.display())));
+            }
+            let is_program = found.mode() & 0o111 != 0;
+            let mut file = File::open(&real).map_err(|error| named(from, &error))?;
+            return self.put(place, &mut file, is_program);
+        }
+        if depth >= self.limits.depth {
+            let most = self.limits.depth;
+            let words = format!("folders more than {most} deep (`sessions.copy.depth`)");
+            return Err(io::Error::other(words));
+        }
+        make_folder(&self.root.join(place))?;
+        let entries = fs::read_dir(&real).map_err(|error| named(from, &error))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some(name) = name.to_str() else {
+                let words = format!("{} holds a name that is not UTF-8", from.display());
+                return Err(io::Error::other(words));
+            };
+            // A mounted map of Kubernetes keeps its versions in `..data` and `..TIME`, beside links into them.
+            if !name.starts_with("..") && !LEFT_OUT.contains(&name) {
+                self.take_entry()?;
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        for name in names {
+            self.copy_below(&from.join(&name), whole, &format!("{place}/{name}"), depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn take_entry(&mut self) -> io::Result<()> {
+        let left = self.entries.checked_sub(1).ok_or_else(|| {
+            let most = self.limits.entries;
+            io::Error::other(format!(
+                "more than {most} files and folders (`sessions.copy.entries`)"
+            ))
+        });
+        self.entries = left?;
+        Ok(())
+    }
+
+    fn put(&mut self, place: &str, from: &mut dyn Read, is_program: bool) -> io::Result<()> {
+        let path = self.root.join(place);
+        path.parent().map_or(Ok(()), make_folder)?;
+        let mode = if is_program { 0o755 } else { 0o644 };
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&path)?;
+        self.seen.update((place.len() as u64).to_le_bytes());
+        self.seen.update(place);
+        self.seen.update([u8::from(is_program)]);
+        let mut content = Sha256::new();
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            let length = from.read(&mut chunk)?;
+            if length == 0 {
+                break;
+            }
+            let left = self.bytes.checked_sub(length as u64).ok_or_else(|| {
+                let most = self.limits.size;
+                io::Error::other(format!("files of more than {most} (`sessions.copy.size`)"))
+            });
+            self.bytes = left?;
+            content.update(&chunk[..length]);
+            file.write_all(&chunk[..length])?;
+        }
+        self.seen.update(content.finalize());
+        // Whatever the server's umask is: agents may have users of their own.
+        file.set_permissions(fs::Permissions::from_mode(mode))
+    }
+}
+
+/// Makes a folder, and those above it, that agents can read whoever they are.
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    path.parent().map_or(Ok(()), make_folder)?;
+    DirBuilder::new().mode(0o755).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn tree(root: &Path) -> RevisionTree {
+        RevisionTree::begin(&root.join("made"), &CopyLimits::default()).unwrap()
+    }
+
+    #[test]
+    fn the_same_files_have_the_same_digest_and_a_change_has_another() {
+        let root = tempfile::tempdir().unwrap();
+        let from = root.path().join("from");
+        fs::create_dir_all(from.join("below")).unwrap();
+        fs::write(from.join("below/a"), "a").unwrap();
+        fs::write(from.join("b"), "b").unwrap();
+        let digest = || {
+            let mut tree = tree(root.path());
+            tree.copy(&from, "skills/one").unwrap();
+            tree.digest("")
+        };
+        let first = digest();
+        assert_eq!(digest(), first);
+        fs::set_permissions(from.join("b"), fs::Permissions::from_mode(0o755)).unwrap();
+        let second = digest();
+        assert_ne!(second, first);
+        fs::write(from.join("below/a"), "c").unwrap();
+        assert_ne!(digest(), second);
+        assert_eq!(fs::read(root.path().join("made/skills/one/below/a")).unwrap(), b"c");
+    }
+
+    #[test]
+    fn a_link_out_of_the_folder_is_refused_and_one_within_is_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let from = root.path().join("from");
+        fs::create_dir(&from).unwrap();
+        fs::write(root.path().join("secret"), "s").unwrap();
+        fs::write(from.join("real"), "r").unwrap();
+        symlink("real", from.join("link")).unwrap();
+        let mut made = tree(root.path());
+        made.copy(&from, "in").unwrap();
+        assert_eq!(fs::read(made.path("in/link")).unwrap(), b"r");
+        symlink("../secret", from.join("out")).unwrap();
+        let error = tree(root.path()).copy(&from, "in").unwrap_err().to_string();
+        assert!(error.contains("leads out of"), "{error}");
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_with_the_key_that_bounds_it() {
+        let root = tempfile::tempdir().unwrap();
+        let from = root.path().join("from");
+        fs::create_dir_all(from.join("a/b/c")).unwrap();
+        fs::write(from.join("file"), "four").unwrap();
+        let limits = [
+            (CopyLimits { entries: 1, ..CopyLimits::default() }, "sessions.copy.entries"),
+            (CopyLimits { depth: 2, ..CopyLimits::default() }, "sessions.copy.depth"),
+            (
+                CopyLimits { size: crate::config::Bytes::new(3), ..CopyLimits::default() },
+                "sessions.copy.size",
+            ),
+        ];
+        for (limits, key) in limits {
+            let mut tree = RevisionTree::begin(&root.path().join("made"), &limits).unwrap();
+            let error = tree.copy(&from, "in").unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}
