@@ -4,9 +4,14 @@
 //! silently ignored.
 
 use serde_json::{Map, Value};
+use std::cell::Cell;
+use std::collections::HashMap;
 
-/// References that may follow one another without anything in between.
-const DEEPEST: usize = 64;
+/// Schemas that may be within one another while a value is checked, so that the stack holds them.
+const DEEPEST: usize = 320;
+
+/// Steps of one check: schemas that a value is compared with, and what each of them compares.
+const MOST_STEPS: usize = 500_000;
 
 /// Keywords that say nothing about what fits.
 const WORDS: [&str; 8] =
@@ -52,7 +57,9 @@ impl Schema {
     /// What of it is not understood, in words for the caller.
     pub fn read(value: Value) -> Result<Self, String> {
         let schema = Self(value);
-        schema.check(&schema.0, "")?;
+        let mut reader = Reader { root: &schema, applied: HashMap::new(), references: Vec::new() };
+        reader.check(&schema.0, "")?;
+        reader.check_references()?;
         Ok(schema)
     }
 
@@ -61,7 +68,39 @@ impl Schema {
         &self.0
     }
 
-    fn check(&self, schema: &Value, place: &str) -> Result<(), String> {
+    fn find(&self, reference: &str) -> Option<&Value> {
+        self.0.pointer(reference.strip_prefix('#')?)
+    }
+
+    /// Whether a value fits.
+    ///
+    /// # Errors
+    ///
+    /// The first place where it does not, and why.
+    pub fn fits(&self, value: &Value) -> Result<(), Misfit> {
+        let fitting = Fitting { root: self, left: Cell::new(MOST_STEPS) };
+        let found = fitting.fit(&self.0, value, "", 0);
+        match fitting.left.get() {
+            0 => Err("the answer cannot be checked: it and its schema are too complex".to_owned()),
+            _ => found,
+        }
+    }
+}
+
+/// What is known of a schema while it is read.
+struct Reader<'a> {
+    root: &'a Schema,
+    /// The schemas that were found; with each those that are applied to the same value.
+    applied: HashMap<*const Value, Vec<*const Value>>,
+    /// Where a reference is, and where it leads.
+    references: Vec<(String, *const Value)>,
+}
+
+const NO_SCHEMA: &str = "must lead to a schema within this one, as `#/$defs/name`";
+
+impl<'a> Reader<'a> {
+    fn check(&mut self, schema: &'a Value, place: &str) -> Result<(), String> {
+        self.applied.insert(schema, Vec::new());
         let members = match schema {
             Value::Bool(_) => return Ok(()),
             Value::Object(members) => members,
@@ -82,12 +121,16 @@ impl Schema {
                     let Some(each) = value.as_array().filter(|each| !each.is_empty()) else {
                         return wrong("must be a list of schemas");
                     };
-                    for (at, schema) in each.iter().enumerate() {
-                        self.check(schema, &format!("{here}/{at}"))?;
+                    for (at, part) in each.iter().enumerate() {
+                        self.check(part, &format!("{here}/{at}"))?;
+                        self.applied.entry(schema).or_default().push(part);
                     }
                 }
-                "$ref" if value.as_str().and_then(|to| self.find(to)).is_none() => {
-                    return wrong("must lead to a schema within this one, as `#/$defs/name`");
+                "$ref" => {
+                    let target = value.as_str().and_then(|to| self.root.find(to));
+                    let Some(target) = target else { return wrong(NO_SCHEMA) };
+                    self.applied.entry(schema).or_default().push(target);
+                    self.references.push((here, target));
                 }
                 "type"
                     if !types(value).is_some_and(|all| all.iter().all(|t| TYPES.contains(t))) =>
@@ -115,30 +158,65 @@ impl Schema {
         Ok(())
     }
 
-    fn find(&self, reference: &str) -> Option<&Value> {
-        self.0.pointer(reference.strip_prefix('#')?)
+    /// References lead to schemas that were checked, and none of them back to itself with the same value.
+    fn check_references(&self) -> Result<(), String> {
+        let lost = self.references.iter().find(|(_, target)| !self.applied.contains_key(target));
+        if let Some((place, _)) = lost {
+            return Err(format!("`{place}` {NO_SCHEMA}"));
+        }
+        let mut pointers: HashMap<*const Value, usize> = HashMap::new();
+        for target in self.applied.values().flatten() {
+            *pointers.entry(*target).or_default() += 1;
+        }
+        let mut free: Vec<_> =
+            self.applied.keys().filter(|schema| !pointers.contains_key(*schema)).collect();
+        while let Some(schema) = free.pop() {
+            for target in &self.applied[schema] {
+                let left = pointers.entry(*target).or_default();
+                *left -= 1;
+                if *left == 0 {
+                    free.push(target);
+                }
+            }
+        }
+        let circle = self.references.iter().find(|(_, target)| pointers[target] > 0);
+        circle.map_or(Ok(()), |(place, _)| {
+            Err(format!("`{place}` leads to itself with nothing of the value in between"))
+        })
     }
+}
 
-    /// Whether a value fits.
-    ///
-    /// # Errors
-    ///
-    /// The first place where it does not, and why.
-    pub fn fits(&self, value: &Value) -> Result<(), Misfit> {
-        self.fit(&self.0, value, "", 0)
+/// One check of a value.
+struct Fitting<'a> {
+    root: &'a Schema,
+    /// Steps that it may still make.
+    left: Cell<usize>,
+}
+
+impl Fitting<'_> {
+    /// Counts a schema that a value is compared with.
+    fn count_steps(&self, members: &Map<String, Value>, value: &Value, place: &str) {
+        let compared = ["type", "enum", "const", "required"].into_iter();
+        let compared: usize = compared.filter_map(|word| members.get(word)).map(weigh).sum();
+        let text = value.as_str().map_or(0, str::len);
+        let steps = 1 + compared + (text + place.len()) / 64;
+        self.left.set(self.left.get().saturating_sub(steps));
     }
 
     fn fit(&self, schema: &Value, value: &Value, place: &str, depth: usize) -> Result<(), Misfit> {
-        let shown = if place.is_empty() { "the answer".to_owned() } else { format!("`{place}`") };
-        let wrong = |what: String| Err(format!("{shown} {what}"));
+        let wrong = |what: String| match place {
+            "" => Err(format!("the answer {what}")),
+            place => Err(format!("`{place}` {what}")),
+        };
         let members = match schema {
             Value::Object(members) => members,
             Value::Bool(true) => return Ok(()),
             _ => return wrong("is not allowed".to_owned()),
         };
-        if depth > DEEPEST {
-            return wrong("is checked by a schema that leads to itself".to_owned());
+        if depth > DEEPEST || self.left.get() == 0 {
+            return wrong("is checked by too many schemas within one another".to_owned());
         }
+        self.count_steps(members, value, place);
         if let Some(types) = members.get("type").and_then(types)
             && !types.iter().any(|wanted| is_of_type(value, wanted))
         {
@@ -154,7 +232,7 @@ impl Schema {
         }
         fit_bounds(members, value).or_else(wrong)?;
         if let Some(target) =
-            members.get("$ref").and_then(Value::as_str).and_then(|to| self.find(to))
+            members.get("$ref").and_then(Value::as_str).and_then(|to| self.root.find(to))
         {
             self.fit(target, value, place, depth + 1)?;
         }
@@ -173,11 +251,13 @@ impl Schema {
             return wrong(format!("fits {fitting} of {} choices instead of one", all.len()));
         }
         match value {
-            Value::Object(fields) => self.fit_fields(members, fields, place),
+            Value::Object(fields) => self.fit_fields((members, fields), place, depth + 1),
             Value::Array(items) => {
                 let Some(schema) = members.get("items") else { return Ok(()) };
                 let mut items = items.iter().enumerate();
-                items.try_for_each(|(at, item)| self.fit(schema, item, &format!("{place}/{at}"), 0))
+                items.try_for_each(|(at, item)| {
+                    self.fit(schema, item, &format!("{place}/{at}"), depth + 1)
+                })
             }
             _ => Ok(()),
         }
@@ -185,9 +265,9 @@ impl Schema {
 
     fn fit_fields(
         &self,
-        members: &Map<String, Value>,
-        fields: &Map<String, Value>,
+        (members, fields): (&Map<String, Value>, &Map<String, Value>),
         place: &str,
+        depth: usize,
     ) -> Result<(), Misfit> {
         let required = members.get("required").and_then(Value::as_array).into_iter().flatten();
         for name in required.filter_map(Value::as_str) {
@@ -201,7 +281,7 @@ impl Schema {
                 .and_then(|known| known.get(name))
                 .or_else(|| members.get("additionalProperties"));
             if let Some(schema) = schema {
-                self.fit(schema, field, &format!("{place}/{name}"), 0)?;
+                self.fit(schema, field, &format!("{place}/{name}"), depth)?;
             }
         }
         Ok(())
@@ -214,6 +294,16 @@ fn types(value: &Value) -> Option<Vec<&str>> {
         Value::String(one) => Some(vec![one]),
         Value::Array(all) if !all.is_empty() => all.iter().map(Value::as_str).collect(),
         _ => None,
+    }
+}
+
+/// How much there is to compare in a value.
+fn weigh(value: &Value) -> usize {
+    match value {
+        Value::String(text) => 1 + text.len() / 64,
+        Value::Array(items) => 1 + items.iter().map(weigh).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(weigh).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
     }
 }
 
@@ -331,14 +421,51 @@ mod tests {
     }
 
     #[test]
-    fn choices_and_references_are_followed_and_a_circle_comes_to_an_end() {
+    fn choices_and_references_are_followed() {
         let one = json!({"oneOf": [{"type": "string"}, {"const": 1}]});
         assert_eq!(misfit(one.clone(), json!("x")), None);
         assert!(misfit(one, json!(2)).unwrap().contains("fits 0 of 2"));
         assert!(misfit(json!({"anyOf": [{"type": "null"}]}), json!(2)).is_some());
         assert!(misfit(json!({"allOf": [true, {"type": "null"}]}), json!(2)).is_some());
-        let circle = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}});
-        assert!(misfit(circle, json!(1)).unwrap().contains("leads to itself"));
+    }
+
+    #[test]
+    fn a_reference_that_leads_to_itself_or_to_what_was_not_checked_is_refused() {
+        for (schema, word) in [
+            (json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}), "/anyOf/0/$ref` leads to itself"),
+            (json!({"$defs": {"a": {"$ref": "#/$defs/a"}}}), "leads to itself"),
+            (json!({"examples": [{"anyOf": 3}], "$ref": "#/examples/0"}), "must lead to a schema"),
+        ] {
+            let refused = Schema::read(schema.clone()).unwrap_err();
+            assert!(refused.contains(word), "{schema}: {refused}");
+        }
+    }
+
+    #[test]
+    fn the_check_of_a_schema_that_multiplies_ends_after_a_number_of_steps() {
+        let mut defs = Map::new();
+        for at in 0..60 {
+            let next = json!({"$ref": format!("#/$defs/{}", at + 1)});
+            defs.insert(at.to_string(), json!({"anyOf": [next.clone(), next]}));
+        }
+        defs.insert("60".to_owned(), json!({"type": "null"}));
+        let multiplied = json!({"$ref": "#/$defs/0", "$defs": defs});
+        assert!(misfit(multiplied, json!(1)).unwrap().contains("too complex"));
+        let list = json!({"type": "array", "items": {"enum": vec![0; 1000]}});
+        assert!(misfit(list, json!(vec![0; 1000])).unwrap().contains("too complex"));
+    }
+
+    #[test]
+    fn a_long_chain_of_references_within_a_deep_value_ends_before_the_stack_does() {
+        let mut defs = Map::new();
+        for at in 0..60 {
+            defs.insert(at.to_string(), json!({"$ref": format!("#/$defs/{}", at + 1)}));
+        }
+        defs.insert("60".to_owned(), json!({"items": {"$ref": "#/$defs/0"}}));
+        let chain = json!({"$ref": "#/$defs/0", "$defs": defs});
+        let deep = (0..120).fold(json!([]), |inner, _| json!([inner]));
+        assert!(misfit(chain, deep.clone()).unwrap().contains("too many schemas"));
+        assert_eq!(misfit(json!({"items": {"$ref": "#"}}), deep), None);
     }
 
     #[test]

@@ -18,10 +18,20 @@ const MOST: usize = 64 * 1024;
 /// What a session may push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushRule {
-    /// Host and steps of the path of its repository; any where there is none.
-    repository: Option<(String, Vec<String>)>,
+    repository: Repository,
     /// The ref of its branch.
     own: String,
+}
+
+/// Where a session may push to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Repository {
+    /// Any repository of the routes: its own is not at an address of https.
+    Any,
+    /// Its own, by host and steps of the path.
+    Own(String, Vec<String>),
+    /// None: its address cannot be compared with others.
+    Nowhere,
 }
 
 /// What a push wants, as far as it has come.
@@ -46,15 +56,25 @@ pub(super) enum Judged {
 impl PushRule {
     /// To this branch, where the address is one of https in this repository alone.
     pub fn new(url: &str, branch: &str) -> Self {
-        let repository = steps_of(url);
+        let is_https =
+            url.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"));
+        let repository = match steps_of(url) {
+            Some((host, steps)) => Repository::Own(host, steps),
+            None if is_https => Repository::Nowhere,
+            None => Repository::Any,
+        };
         Self { repository, own: format!("refs/heads/{branch}") }
     }
 
     /// Whether something may be pushed to this repository.
     pub(super) fn permits(&self, host: &str, steps: &[String]) -> bool {
-        self.repository.as_ref().is_none_or(|(own_host, own)| {
-            own_host.eq_ignore_ascii_case(host) && own.as_slice() == steps
-        })
+        match &self.repository {
+            Repository::Any => true,
+            Repository::Own(own_host, own) => {
+                own_host.eq_ignore_ascii_case(host) && own.as_slice() == steps
+            }
+            Repository::Nowhere => false,
+        }
     }
 
     /// Why another repository is refused.
@@ -79,7 +99,8 @@ impl PushRule {
                 Some(Err(_)) | None => break (Vec::new(), "unreadable".to_owned()),
             }
         };
-        if capabilities != "unreadable" && refs.iter().all(|name| *name == self.own) {
+        let is_own = refs.iter().all(|name| *name == self.own);
+        if capabilities != "unreadable" && is_own && !has_options(&capabilities) {
             return Judged::Passed(join(head.freeze(), body));
         }
         // Git reads no answer before it has sent all.
@@ -92,6 +113,9 @@ impl PushRule {
         let mut report = line("unpack ok\n");
         for name in refs {
             let why = match *name == self.own {
+                true if has_options(capabilities) => {
+                    "this session may not push with options (`-o`, `push.pushOption`)"
+                }
                 true => "not pushed, because another ref was refused",
                 false => &format!("this session may push to {} alone", self.own),
             };
@@ -109,6 +133,11 @@ impl PushRule {
         answer.headers_mut().insert(CONTENT_TYPE, kind);
         answer
     }
+}
+
+/// Whether a push comes with options. A server may do anything at them, as to merge or to set variables of a pipeline.
+fn has_options(capabilities: &str) -> bool {
+    capabilities.split_ascii_whitespace().any(|word| word.starts_with("push-options"))
 }
 
 /// What was read already, and the rest as it comes.
@@ -144,9 +173,8 @@ fn read_commands(mut bytes: &[u8]) -> Commands {
                 let Ok(line) = std::str::from_utf8(&line[4..]) else { return Commands::Unreadable };
                 bytes = rest;
                 let (command, more) = line.split_once('\0').unwrap_or((line, ""));
-                if !more.is_empty() {
-                    more.trim_end_matches('\n').clone_into(&mut capabilities);
-                }
+                // Servers take them from each command.
+                capabilities += more.trim_end_matches('\n');
                 let command = command.trim_end_matches('\n');
                 if command.starts_with("shallow ") {
                     continue;
@@ -170,6 +198,29 @@ mod tests {
     use super::*;
 
     const ID: &str = "0123456789012345678901234567890123456789";
+
+    #[test]
+    fn a_push_with_options_is_told_from_others_wherever_it_names_them() {
+        let one = line(&format!("{ID} {ID} refs/heads/a\0 report-status push-options\n"));
+        let two = line(&format!("{ID} {ID} refs/heads/a\0 side-band-64k\n"));
+        let Commands::Whole { capabilities, .. } =
+            read_commands(format!("{one}{two}0000").as_bytes())
+        else {
+            panic!("these commands are whole");
+        };
+        assert!(has_options(&capabilities));
+        assert!(!has_options(" report-status side-band-64k"));
+    }
+
+    #[test]
+    fn a_repository_of_https_whose_address_cannot_be_compared_permits_no_push() {
+        let steps = ["a".to_owned()];
+        let permits = |url| PushRule::new(url, "x").permits("git.test", &steps);
+        assert!(permits("https://git.test/a.git"));
+        for url in ["https://git.test/b", "https://git.test/../a", "https://git.test", "HTTPS:/a"] {
+            assert!(!permits(url), "{url}");
+        }
+    }
 
     #[test]
     fn the_commands_of_a_push_are_read_to_their_end_and_nothing_else_is_taken_for_one() {

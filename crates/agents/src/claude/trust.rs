@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 /// The file below the agent's HOME: its folder and its name.
 pub const STATE_FILE: (&str, &str) = (".claude", ".claude.json");
 
-/// The state with these projects trusted; none where it says so already. What cannot be read is replaced, as the CLI
-/// itself does.
+/// The state with these projects trusted; none where it says so already. What cannot be read is
+/// left alone: the CLI may be writing it.
 #[must_use]
 pub fn trust_projects(state: &[u8], projects: &[String]) -> Option<Vec<u8>> {
-    let mut state: Map<String, Value> = serde_json::from_slice(state).unwrap_or_default();
+    let mut state = read(state)?;
     let mut has_changed = false;
     let known = state.entry("projects").or_insert_with(|| Value::Object(Map::new()));
     if !known.is_object() {
@@ -33,13 +33,18 @@ pub fn trust_projects(state: &[u8], projects: &[String]) -> Option<Vec<u8>> {
 /// so already. Whether a folder is trusted stays for the person to say.
 #[must_use]
 pub fn skip_setup(state: &[u8]) -> Option<Vec<u8>> {
-    let mut state: Map<String, Value> = serde_json::from_slice(state).unwrap_or_default();
+    let mut state = read(state)?;
     if state.get("hasCompletedOnboarding") == Some(&Value::Bool(true)) {
         return None;
     }
     state.insert("hasCompletedOnboarding".to_owned(), Value::Bool(true));
     state.entry("theme").or_insert_with(|| "dark".into());
     Some(Value::Object(state).to_string().into_bytes())
+}
+
+/// The state of a CLI: empty where it has none yet, none where it cannot be read.
+fn read(state: &[u8]) -> Option<Map<String, Value>> {
+    if state.is_empty() { Some(Map::new()) } else { serde_json::from_slice(state).ok() }
 }
 
 #[cfg(test)]
@@ -71,8 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_missing_or_broken_begins_anew() {
-        for state in ["", "{", "[]", r#"{"projects":[]}"#, r#"{"projects":{"/a":1}}"#] {
+    fn a_state_that_cannot_be_read_is_left_alone_and_a_missing_one_begins_anew() {
+        for state in ["{", "[]", " "] {
+            assert_eq!(trust_projects(state.as_bytes(), &["/a".to_owned()]), None, "{state}");
+            assert_eq!(skip_setup(state.as_bytes()), None, "{state}");
+        }
+        for state in ["", r#"{"projects":[]}"#, r#"{"projects":{"/a":1}}"#] {
             let trusted = trust_projects(state.as_bytes(), &["/a".to_owned()]).unwrap();
             let after: Value = serde_json::from_slice(&trusted).unwrap();
             assert_eq!(after["projects"]["/a"]["hasTrustDialogAccepted"], true, "{state}");

@@ -105,7 +105,7 @@ impl Folder {
     }
 
     /// Puts into the place of a file below HOME what `edit` makes of it, where that is another one. A file that is
-    /// missing, or longer than this, is empty.
+    /// missing is empty; a longer one than this is left alone.
     pub async fn edit(
         &self,
         (place, name): (&'static str, &'static str),
@@ -116,9 +116,10 @@ impl Folder {
         off_worker(move || {
             let folder = Inside::open(&home)?.make(place)?;
             let mut bytes = Vec::new();
-            if let Ok(file) = folder.file(name)
-                && file.metadata()?.len() <= longest
-            {
+            if let Ok(file) = folder.file(name) {
+                if file.metadata()?.len() > longest {
+                    return Ok(());
+                }
                 file.take(longest).read_to_end(&mut bytes)?;
             }
             edit(&bytes).map_or(Ok(()), |edited| folder.create(name)?.write_all(&edited))
