@@ -18,7 +18,7 @@
 mod git;
 
 use crate::config::{Age, Bytes, Config, RepositorySource};
-use git::{config_file, git_config, hear, own_environment, quote, settings};
+use git::{config_file, git_config, hear, own_environment, quote, remove_unfinished, settings};
 use pilothouse_sandbox::isolation::{Grants, limit_files};
 use pilothouse_sandbox::process::{Ended, Launcher};
 use pilothouse_sandbox::supervisor::Spec;
@@ -57,8 +57,8 @@ pub struct Mirror {
     local: Option<PathBuf>,
     most: Bytes,
     patience: Age,
-    /// When the last fetch began that has come to its end. Whoever fetches holds it.
-    fetched: Mutex<Option<Instant>>,
+    /// When the last fetch began that has come to its end, and whether it failed. Whoever fetches holds it.
+    fetched: Mutex<Option<(Instant, Result<(), MirrorError>)>>,
 }
 
 /// Where a new clone begins.
@@ -73,7 +73,7 @@ pub struct Base {
 }
 
 /// Why there is no base for a clone. `repository` is a name for people.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum MirrorError {
     /// There is no git.
     #[error("the server has no git")]
@@ -239,7 +239,7 @@ impl Mirror {
     }
 
     /// Finds where a new clone begins, after a look at what is new upstream. Who looks meanwhile waits for that, and
-    /// a look that began after the call counts for it too. `progress` is told how far a fetch has come.
+    /// a look that began after the call counts for it too, also where it failed. `progress` is told how far a fetch has come.
     ///
     /// # Errors
     ///
@@ -258,7 +258,7 @@ impl Mirror {
             // It never means anything else.
             return Ok(base);
         }
-        if fetched.is_none_or(|began| began < asked) {
+        if fetched.as_ref().is_none_or(|(began, _)| *began < asked) {
             let began = Instant::now();
             let fetching = self.fetch(launcher, reference, progress);
             let fetching = tokio::time::timeout(self.patience.get(), fetching).await;
@@ -266,8 +266,10 @@ impl Mirror {
                 repository: self.name().to_owned(),
                 patience: self.patience,
             };
-            fetching.map_err(late)??;
-            *fetched = Some(began);
+            *fetched = Some((began, fetching.map_err(late).flatten()));
+        }
+        if let Some((_, Err(error))) = &*fetched {
+            return Err(error.clone());
         }
         let base = self.resolve(launcher, reference).await?;
         base.ok_or_else(|| {
@@ -456,15 +458,4 @@ fn is_commit(name: &str) -> bool {
 fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
-}
-
-/// Removes what fetches left that were ended in the middle.
-fn remove_unfinished(folder: &Path) {
-    let entries = fs::read_dir(folder.join("objects/pack")).into_iter().flatten().flatten();
-    let is_unfinished = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("tmp_");
-    for entry in entries.filter(|entry| is_unfinished(&entry.file_name())) {
-        if let Err(error) = fs::remove_file(entry.path()) {
-            tracing::warn!(path = %entry.path().display(), %error, "could not remove what an ended fetch left");
-        }
-    }
 }

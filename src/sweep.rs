@@ -3,7 +3,8 @@
 //!
 //! # How it works
 //!
-//! A session is kept for its removal first, so that no message takes it up; then its folders go, then its row. What
+//! A clone is looked at for unsaved work while messages may still come. Then a session that was not used meanwhile is
+//! kept for its removal, so that no message takes it up; then its folders go, then its row. What
 //! cannot be removed keeps its row, and the next sweep tries again. Folders of sessions that the store does not
 //! know are those of a server that was killed between folder and row. They are listed once, before this server
 //! makes a folder of its own, so no clock decides whether a folder is old.
@@ -112,13 +113,13 @@ impl Sweep {
         for session in self.ended_sessions(limits).await? {
             let SessionUse { id, agent, .. } = &session;
             // What waits or asks goes on in these folders.
-            if self.store.has_unfinished(id).await? {
+            if self.sessions.is_live(id) || self.store.has_unfinished(id).await? {
                 continue;
             }
-            let Some(_removal) = self.sessions.begin_removal(id) else { continue };
             if let Some(why) = self.find_reason_to_keep(&session).await {
                 kept.insert(id.clone(), why);
             } else if !self.stop.is_cancelled()
+                && let Some(_removal) = self.sessions.begin_unused_removal(&session).await?
                 && failures.note(id, self.agents.folders_of(agent).remove(id, &self.stop).await)
             {
                 self.store.remove_session(id).await?;
@@ -135,21 +136,23 @@ impl Sweep {
         Ok(swept)
     }
 
-    /// Why a session that retention has come for is kept. Its clone is looked at once for each time that it was used.
+    /// Why a session that retention has come for is kept. Its clone is looked at once for each time that it was used; a
+    /// look that failed is repeated by the next sweep.
     async fn find_reason_to_keep(&self, session: &SessionUse) -> Option<KeptSession> {
         session.checkout.as_ref()?;
-        let used_ms = session.used_ms;
-        if let Some(known) = self.sessions.kept().remove(&session.id)
-            && known.used_ms == used_ms
-        {
-            return Some(known);
+        let known = self.sessions.kept().remove(&session.id);
+        let known = known.filter(|known| known.used_ms == session.used_ms);
+        if known.as_ref().is_some_and(|known| known.is_certain) {
+            return known;
         }
         let agent = self.agents.get(&session.agent).unwrap_or(self.agents.default_one());
         let looking = self.sessions.find_unsaved_work(agent, session);
-        let reason = self.stop.run_until_cancelled(looking).await?;
-        let reason = reason?;
-        tracing::info!(session.id = %session.id, reason, "the session {} is kept although retention has come for it", session.id);
-        Some(KeptSession { used_ms, reason })
+        let kept = self.stop.run_until_cancelled(looking).await??;
+        if known.is_none_or(|known| known.reason != kept.reason) {
+            let reason = &kept.reason;
+            tracing::info!(session.id = %session.id, reason, "the session {} is kept although retention has come for it", session.id);
+        }
+        Some(kept)
     }
 
     /// Sessions that retention has come for. The last used ones stay longest.

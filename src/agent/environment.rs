@@ -19,6 +19,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What an agent is given.
 pub struct AgentEnvironment {
@@ -37,8 +38,19 @@ pub(super) struct CredentialFile {
     path: PathBuf,
     source: ConfigSource,
     config: Config,
-    seen: Mutex<Option<FileIdentity>>,
+    seen: Mutex<Seen>,
 }
+
+/// What the last look has found.
+#[derive(Default)]
+struct Seen {
+    identity: Option<FileIdentity>,
+    /// When that could not be used, so that it is tried again.
+    failed: Option<Instant>,
+}
+
+/// Between two tries to use a file that could not be used.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Which file lies at a path, and when it was written: device, inode, length, and both times in nanoseconds.
 type FileIdentity = (u64, u64, u64, [i64; 4]);
@@ -124,24 +136,32 @@ impl CredentialFile {
         })
     }
 
-    /// The environment for agents, where the file is another one than it was.
-    fn read_changed(&self) -> Option<BTreeMap<String, String>> {
+    /// Has the environment for agents used where the file is another one than it was, or could not be used before;
+    /// `apply` says whether it was. Who looks meanwhile waits, and so never goes on with what is replaced.
+    fn look(&self, apply: impl FnOnce(&BTreeMap<String, String>) -> bool) {
         let mut seen = self.seen.lock();
-        let now = identity_of(&self.path);
-        if *seen == now {
-            return None;
+        let identity = identity_of(&self.path);
+        let is_settled = seen.failed.is_none_or(|failed| failed.elapsed() < AGAIN);
+        if seen.identity == identity && is_settled {
+            return;
         }
         let read = self.source.read();
-        if identity_of(&self.path) != now {
+        if identity_of(&self.path) != identity {
             // It is being written: the next look reads it.
-            return None;
+            return;
         }
-        *seen = now;
-        if now.is_none() {
-            self.warn(&"it is not there any more");
-            return None;
-        }
-        read.map_err(|error| self.warn(&error)).ok().map(|loaded| loaded.agent_environment)
+        let is_used = match read {
+            _ if identity.is_none() => {
+                self.warn(&"it is not there any more");
+                true
+            }
+            Ok(loaded) => apply(&loaded.agent_environment),
+            Err(error) => {
+                self.warn(&error);
+                false
+            }
+        };
+        *seen = Seen { identity, failed: (!is_used).then(Instant::now) };
     }
 
     fn warn(&self, why: &dyn Display) {
@@ -156,7 +176,16 @@ impl Agents {
     /// Gives agents what this environment holds for them, and says for which that is something else than before. Where
     /// it cannot be used for one, what that had before stays.
     pub fn reload(&self, config: &Config, environment: &BTreeMap<String, String>) -> Vec<Arc<str>> {
-        let mut changed = Vec::new();
+        self.reload_each(config, environment).0
+    }
+
+    /// The same; and whether it could be used for each.
+    fn reload_each(
+        &self,
+        config: &Config,
+        environment: &BTreeMap<String, String>,
+    ) -> (Vec<Arc<str>>, bool) {
+        let (mut changed, mut is_whole) = (Vec::new(), true);
         for agent in self.iter() {
             let key = &agent.key;
             match agent.reload(config, environment) {
@@ -165,21 +194,22 @@ impl Agents {
                     changed.push(key.clone());
                 }
                 Ok(false) => {}
-                Err(error) => tracing::warn!(
-                    agent = %key, %error,
-                    "changed credentials cannot be used; those of before stay"
-                ),
+                Err(error) => {
+                    is_whole = false;
+                    tracing::warn!(
+                        agent = %key, %error,
+                        "changed credentials cannot be used; those of before stay"
+                    );
+                }
             }
         }
-        changed
+        (changed, is_whole)
     }
 
     /// Looks whether the file with credentials has changed, and takes what it says then.
     pub fn look_at_credentials(&self) {
         let Some(file) = &self.credentials else { return };
-        if let Some(environment) = file.read_changed() {
-            self.reload(&file.config, &environment);
-        }
+        file.look(|environment| self.reload_each(&file.config, environment).1);
     }
 }
 

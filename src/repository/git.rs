@@ -4,6 +4,7 @@ use crate::config::Config;
 use pilothouse_egress::GitRoute;
 use pilothouse_sandbox::process::{Ended, Process};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -146,5 +147,50 @@ async fn hear_words(
         if size == 0 {
             return Ok(words);
         }
+    }
+}
+
+/// Removes what fetches left that were ended in the middle: half packs, and locks that nobody holds any more.
+pub(super) fn remove_unfinished(folder: &Path) {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(looked) = folders.pop() {
+        for entry in fs::read_dir(&looked).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "lock")
+                && let Err(error) = fs::remove_file(&path)
+            {
+                tracing::warn!(path = %path.display(), %error, "could not remove a lock that an ended fetch left");
+            }
+        }
+    }
+    let entries = fs::read_dir(folder.join("objects/pack")).into_iter().flatten().flatten();
+    let is_unfinished = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("tmp_");
+    for entry in entries.filter(|entry| is_unfinished(&entry.file_name())) {
+        if let Err(error) = fs::remove_file(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "could not remove what an ended fetch left");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::remove_unfinished;
+    use std::fs;
+
+    #[test]
+    fn locks_and_half_packs_of_an_ended_fetch_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let left = ["packed-refs.lock", "refs/remotes/origin/HEAD.lock", "objects/pack/tmp_pack_a"];
+        let kept = ["packed-refs", "refs/remotes/origin/HEAD", "objects/pack/pack-a.pack"];
+        for name in left.iter().chain(&kept) {
+            fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+            fs::write(path(name), "").unwrap();
+        }
+        remove_unfinished(folder.path());
+        assert!(left.iter().all(|name| !path(name).exists()));
+        assert!(kept.iter().all(|name| path(name).exists()));
     }
 }

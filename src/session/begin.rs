@@ -234,10 +234,12 @@ impl<'a> Begin<'a> {
     pub(super) async fn start(&mut self, slot: Place, files: Vec<File>) -> Result<(), Cause> {
         let deps = self.session.deps.clone();
         let folder = self.make_folder().await?;
+        // The copy of another session comes first: it replaces what is in the folder.
         let mut driver = self.session.agent.driver_of(self.session.row.setup.as_deref());
         let fork = self.turn.fork.as_ref().and_then(|fork| fork.conversation.as_deref());
         let pattern = fork.and_then(|conversation| driver.transcript(conversation));
         let forked = self.copy_fork(pattern, &folder).await?;
+        self.set_up(&folder).await?;
         self.put_files(&folder, files).await?;
         // One that gets its prompt as an argument is at work as soon as it is there.
         Box::pin(note_beginning(self.session, self.turn)).await?;
@@ -298,7 +300,7 @@ impl<'a> Begin<'a> {
         fault_with(error, hint)
     }
 
-    /// The session's folder, which its script has made ready.
+    /// The session's folder; whether it is ready stands in the row.
     async fn make_folder(&mut self) -> Result<Folder, Cause> {
         let deadline = self.deadline();
         let made = self.session.make_folder(deadline).await?;
@@ -309,14 +311,18 @@ impl<'a> Begin<'a> {
             let setup = self.session.agent.setup.as_ref();
             self.session.row.setup = setup.map(|setup| setup.digest.clone());
         }
+        Ok(folder)
+    }
+
+    /// Makes the folder ready: the clone, then the session script. It is ready once both are done, so that a turn
+    /// after a failure does it again.
+    async fn set_up(&mut self, folder: &Folder) -> Result<(), Cause> {
         if !self.session.row.ready {
-            if self.turn.fork.is_none() {
-                Box::pin(self.check_out(&folder)).await?;
-            }
-            self.run_script(&folder).await?;
+            Box::pin(self.check_out(folder)).await?;
+            self.run_script(folder).await?;
             self.session.row.ready = true;
         }
-        Ok(folder)
+        Ok(())
     }
 
     /// Copies the workspace and the conversation of the session that this one is forked from; the
@@ -333,7 +339,7 @@ impl<'a> Begin<'a> {
         let copied = self.wait(workspaces.fork(&fork.session, folder, pattern.as_deref())).await?;
         let has_transcript =
             copied.map_err(|error| fault(&format!("the session could not be copied: {error}")))?;
-        Box::pin(self.check_out(folder)).await?;
+        self.session.row.ready = !self.session.agent.needs_setup();
         Ok(fork.conversation.filter(|_| has_transcript))
     }
 

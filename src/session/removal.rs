@@ -1,6 +1,7 @@
 //! The removal of a session that its caller wants removed.
 
 use super::Sessions;
+use super::live::Removal;
 use crate::agent::Agent;
 use crate::store::{self, SessionRow, SessionUse};
 use std::io;
@@ -26,6 +27,25 @@ pub enum NotRemoved {
 }
 
 impl Sessions {
+    /// Keeps a session for its removal that was looked at before; none where it is in use, or was used since. While it
+    /// is only looked at, a message goes on with it: a new session would take its row.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn begin_unused_removal(
+        &self,
+        session: &SessionUse,
+    ) -> Result<Option<Removal>, store::Error> {
+        let Some(removal) = self.begin_removal(&session.id) else { return Ok(None) };
+        let store = &self.deps.store;
+        let rows = store.sessions_by_use().await?;
+        let is_unused =
+            rows.iter().any(|row| row.id == session.id && row.used_ms == session.used_ms);
+        let is_free = is_unused && !store.has_unfinished(&session.id).await?;
+        Ok(is_free.then_some(removal))
+    }
+
     /// Removes a session with its folders; one whose clone has work that is nowhere else only by `force`. Its tasks
     /// stay.
     ///
@@ -41,10 +61,13 @@ impl Sessions {
         if self.deps.store.has_unfinished(&row.id).await? {
             return Err(NotRemoved::Unfinished);
         }
-        if !self.end_session(&row.id).await {
+        let id = row.id.clone();
+        if !self.end_session(&id).await {
             return Err(NotRemoved::Busy);
         }
-        let _removal = self.begin_removal(&row.id).ok_or(NotRemoved::Busy)?;
+        // Its end may count as a use.
+        let row = self.deps.store.session(&row.scope, &row.context_id).await?;
+        let row = row.filter(|row| row.id == id).ok_or(NotRemoved::Busy)?;
         let session = SessionUse {
             id: row.id.clone(),
             agent: row.scope.agent.to_string(),
@@ -52,10 +75,11 @@ impl Sessions {
             checkout: row.checkout.clone().filter(|_| !force),
         };
         if let Some(why) = self.find_unsaved_work(agent, &session).await {
-            return Err(NotRemoved::Unsaved(why));
+            return Err(NotRemoved::Unsaved(why.reason));
         }
-        agent.workspaces.remove(&row.id, &self.deps.stop).await?;
-        self.deps.store.remove_session(&row.id).await?;
+        let _removal = self.begin_unused_removal(&session).await?.ok_or(NotRemoved::Busy)?;
+        agent.workspaces.remove(&id, &self.deps.stop).await?;
+        self.deps.store.remove_session(&id).await?;
         Ok(())
     }
 }

@@ -29,22 +29,32 @@ pub struct KeptSession {
     pub used_ms: i64,
     /// Why it is kept.
     pub reason: String,
+    /// Whether its clone was looked at; a look that failed says nothing about the next one.
+    pub is_certain: bool,
 }
 
 impl Sessions {
-    /// What a session's clone has that is nowhere else, in words; none where it has nothing, or is no clone. Dropping
+    /// Why a session must be kept; none where its clone has nothing that is nowhere else, or it is no clone. Dropping
     /// this ends the look.
-    pub async fn find_unsaved_work(&self, agent: &Agent, session: &SessionUse) -> Option<String> {
+    pub async fn find_unsaved_work(
+        &self,
+        agent: &Agent,
+        session: &SessionUse,
+    ) -> Option<KeptSession> {
         let checkout = session.checkout.as_ref()?;
         let found = look(&self.deps, agent, &session.id, checkout).await;
-        match found {
-            Ok((0, 0)) => None,
-            Ok((changed, commits)) => Some(format!(
-                "unsaved work: {changed} changed files, {commits} commits that are on no branch of {}",
-                checkout.repository
-            )),
-            Err(why) => Some(format!("its clone could not be looked at: {why}")),
-        }
+        let (reason, is_certain) = match found {
+            Ok((0, 0)) => return None,
+            Ok((changed, commits)) => {
+                let repository = &checkout.repository;
+                let reason = format!(
+                    "unsaved work: {changed} changed files, {commits} commits that are on no branch of {repository}"
+                );
+                (reason, true)
+            }
+            Err(why) => (format!("its clone could not be looked at: {why}"), false),
+        };
+        Some(KeptSession { used_ms: session.used_ms, reason, is_certain })
     }
 
     /// Why retention has kept a session that was not used since.
@@ -105,5 +115,46 @@ async fn look(
     match (numbers.next(), numbers.next()) {
         (Some(Ok(changed)), Some(Ok(commits))) => Ok((changed, commits)),
         _ => Err("git said nothing that can be read".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SCRIPT;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    fn git(folder: &Path, args: &[&str]) -> String {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@b"];
+        let done = Command::new("git").current_dir(folder).args(identity).args(args).output();
+        let done = done.unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+
+    fn count(folder: &Path, base: &str) -> Output {
+        let script = ["-c", SCRIPT, "sh", base];
+        Command::new("sh").current_dir(folder).args(script).output().unwrap()
+    }
+
+    #[test]
+    fn a_clone_that_git_cannot_read_never_counts_as_one_without_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        git(folder, &["init", "--quiet"]);
+        git(folder, &["commit", "--quiet", "--allow-empty", "-m", "first"]);
+        let base = git(folder, &["rev-parse", "HEAD"]);
+        assert_eq!(count(folder, &base).stdout, b"0 0\n");
+        std::fs::write(folder.join("a"), "a").unwrap();
+        std::fs::write(folder.join("b"), "b").unwrap();
+        git(folder, &["config", "status.showUntrackedFiles", "no"]);
+        assert_eq!(count(folder, &base).stdout, b"2 0\n");
+        git(folder, &["add", "a"]);
+        git(folder, &["stash", "--quiet"]);
+        assert_eq!(count(folder, &base).stdout, b"1 1\n");
+        std::fs::write(folder.join(".git/index"), "DIRC").unwrap();
+        let failed = count(folder, &base);
+        assert!(!failed.status.success(), "{failed:?}");
+        assert_eq!(failed.stdout, b"");
     }
 }

@@ -3,7 +3,13 @@
 set -eu
 base=$1
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_OPTIONAL_LOCKS=0
-changed=$(git -c core.fsmonitor=false -c core.hooksPath=/dev/null status --porcelain | wc -l)
+# Not in a pipe: a git that fails must end this script, not count as nothing.
+status=$(git -c core.fsmonitor=false -c core.hooksPath=/dev/null status --porcelain --untracked-files=normal)
+changed=$(printf %s "${status:+$status
+}" | wc -l)
 commits=$(git rev-list --count HEAD --branches --not --remotes "$base")
-stashed=$(git rev-list --count --walk-reflogs refs/stash 2>/dev/null || echo 0)
+stashed=0
+if git show-ref --verify --quiet refs/stash; then
+    stashed=$(git rev-list --count --walk-reflogs refs/stash)
+fi
 echo "$changed $((commits + stashed))"
