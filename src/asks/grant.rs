@@ -93,14 +93,14 @@ impl GrantOffer {
         }
         let pattern = serde_json::from_value::<CallPattern>(Value::Object(given));
         let pattern = pattern.map_err(|what| Error::invalid("pattern", what.to_string()))?;
-        if pattern.is_of_tool() {
-            let what = "has neither `words` nor `pinned`, so it would allow every call of the tool; the decision \
-                        `allow_session` does that";
-            return Err(Error::invalid("pattern", what));
-        }
         let pattern = GrantPattern::Call(pattern);
         if !pattern.covers(&ask.ask) {
             let what = format!("{} does not cover the call that is asked for", pattern.describe());
+            return Err(Error::invalid("pattern", what));
+        }
+        if matches!(&pattern, GrantPattern::Call(call) if call.is_of_tool()) {
+            let what = "has neither `words` nor `pinned`, so it would allow every call of the tool; the decision \
+                        `allow_session` does that";
             return Err(Error::invalid("pattern", what));
         }
         Ok(Self { pattern, uses, ttl, in_every_session: false })
