@@ -13,7 +13,7 @@ const SHOWN: usize = 4000;
 const ACP: &str = "acp";
 
 /// Where the arguments of the call are in the `input` of an ask.
-pub fn form(ask: &Value) -> InputForm {
+pub(super) fn form(ask: &Value) -> InputForm {
     if ask["inputForm"] == ACP { InputForm::Acp } else { InputForm::Plain }
 }
 

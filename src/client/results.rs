@@ -11,6 +11,9 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Bytes of a result that are fetched: 1 GiB.
+const LARGEST: usize = 1 << 30;
+
 /// What is done with what a task has left.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct ResultArgs {
@@ -69,12 +72,17 @@ async fn save(artifact: &Artifact, folder: &Path, server: &Server) -> Result<(),
             );
             continue;
         };
-        let bytes = bytes_of(part, server).await?;
         let failed = |error: std::io::Error| {
             Failure::usage(format!("cannot write {}: {error}", path.display()))
         };
         std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
-        std::fs::write(&path, bytes).map_err(failed)?;
+        match &part.content {
+            PartContent::Url(address) if is_result(address) => {
+                let mut file = std::fs::File::create(&path).map_err(failed)?;
+                copy(server, address, &mut file).await?;
+            }
+            _ => std::fs::write(&path, bytes_of(part, server).await?).map_err(failed)?,
+        }
         eprintln!("wrote {}", clean_line(&path.display().to_string()));
     }
     Ok(())
@@ -117,21 +125,40 @@ async fn bytes_of(part: &Part, server: &Server) -> Result<Vec<u8>, Failure> {
         PartContent::Text(text) => Ok(text.clone().into_bytes()),
         PartContent::Data(data) => Ok(data.to_string().into_bytes()),
         PartContent::Raw(bytes) => Ok(bytes.clone()),
-        PartContent::Url(address) if address.starts_with("/api/v1/") => {
-            fetch(server, address).await
-        }
+        PartContent::Url(address) if is_result(address) => fetch(server, address).await,
         PartContent::Url(address) => Ok(format!("{address}\n").into_bytes()),
     }
 }
 
+/// Whether an address is that of a file of a session or a task of the server itself. An agent may write any address.
+fn is_result(address: &str) -> bool {
+    let path = address.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    let is_below = ["/api/v1/sessions/", "/api/v1/tasks/"].iter().any(|top| path.starts_with(top));
+    let leaves = path.replace("%2e", ".").split(['/', '\\']).any(|name| name == "..");
+    is_below && !leaves
+}
+
 /// Reads what is at an address of the server's own API.
 pub(super) async fn fetch(server: &Server, address: &str) -> Result<Vec<u8>, Failure> {
-    let mut answer = server.download(address).await?;
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| server.unreachable(&error))? {
-        bytes.extend_from_slice(&chunk);
-    }
+    copy(server, address, &mut bytes).await?;
     Ok(bytes)
+}
+
+/// Copies what is at an address of the server's own API.
+async fn copy(server: &Server, address: &str, out: &mut impl Write) -> Result<(), Failure> {
+    let mut answer = server.download(address).await?;
+    let mut left = LARGEST;
+    while let Some(chunk) = answer.chunk().await.map_err(|error| server.unreachable(&error))? {
+        left = left.checked_sub(chunk.len()).ok_or_else(|| {
+            let address = clean_line(address);
+            Failure::usage(format!(
+                "{address} is larger than 1 GiB, which is the most that is fetched; get it with `pilothouse sessions get`"
+            ))
+        })?;
+        out.write_all(&chunk)?;
+    }
+    Ok(())
 }
 
 // === a checkout ===
@@ -205,6 +232,20 @@ mod tests {
         assert_eq!(place_in(root.path(), "a/b.png"), Some(root.path().join("a/b.png")));
         // A dot within a path is no name.
         assert_eq!(place_in(root.path(), "a/./b"), Some(root.path().join("a/b")));
+    }
+
+    #[test]
+    fn only_addresses_of_sessions_and_tasks_are_fetched() {
+        assert!(is_result("/api/v1/sessions/a/files/b.png") && is_result("/api/v1/tasks/a/x?y=.."));
+        for other in [
+            "/api/v1/tokens",
+            "/api/v1/sessions",
+            "/api/v1/tasks/../tokens",
+            "/api/v1/sessions/%2E%2e/tokens",
+            "https://a.test/api/v1/tasks/a",
+        ] {
+            assert!(!is_result(other), "{other}");
+        }
     }
 
     #[test]
