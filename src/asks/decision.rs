@@ -176,7 +176,11 @@ pub fn read(ask: &AskRow, message: &Message, words: AskWords) -> Result<Decision
         _ => None,
     });
     let given = match given {
-        Some(data) => Some(data),
+        Some(data) => {
+            let said = by_data(ask, &tree(&data)?, is_question)?;
+            check_words(ask, message, (&said, words))?;
+            return fitting(ask, said);
+        }
         None => kagent::answer_in(message)?,
     };
     match given {
@@ -190,6 +194,22 @@ pub fn read(ask: &AskRow, message: &Message, words: AskWords) -> Result<Decision
             fitting(ask, by_words(ask, text, is_question, words))
         }
     }
+}
+
+/// Refuses words beside a decision to allow that do not allow: it is not clear what is meant.
+fn check_words(
+    ask: &AskRow,
+    message: &Message,
+    (said, words): (&Decision, AskWords),
+) -> Result<(), Error> {
+    let text = message.text_content();
+    let text = text.trim();
+    let allows = |said: &Decision| matches!(said, Decision::Allow { .. });
+    if !allows(said) || text.is_empty() || allows(&by_words(ask, text, false, words)) {
+        return Ok(());
+    }
+    let what = "the data part allows, and the text beside it does not say so; send the data part alone, or `deny: why`";
+    Err(Error::invalid("message.parts", what))
 }
 
 /// The decision, where it fits the form that is to be filled in.

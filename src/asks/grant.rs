@@ -98,6 +98,11 @@ impl GrantOffer {
             let what = format!("{} does not cover the call that is asked for", pattern.describe());
             return Err(Error::invalid("pattern", what));
         }
+        if matches!(&pattern, GrantPattern::Call(call) if call.is_of_tool()) {
+            let what = "has neither `words` nor `pinned`, so it would allow every call of the tool; the decision \
+                        `allow_session` does that";
+            return Err(Error::invalid("pattern", what));
+        }
         Ok(Self { pattern, uses, ttl, in_every_session: false })
     }
 
@@ -106,9 +111,7 @@ impl GrantOffer {
         match &self.pattern {
             GrantPattern::Host(_) if self.in_every_session => "allow_always",
             GrantPattern::Host(_) => "allow_session",
-            GrantPattern::Call(call) if *call == CallPattern::of_tool(&call.tool) => {
-                "allow_session"
-            }
+            GrantPattern::Call(call) if call.is_of_tool() => "allow_session",
             GrantPattern::Call(_) => "allow_pattern",
         }
     }

@@ -1,6 +1,8 @@
 //! Which calls a grant covers: a tool with pinned arguments, or commands by their first words. It never covers more than
 //! its words say.
 
+use super::view::form;
+use pilothouse_agents::InputForm;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -139,6 +141,11 @@ impl CallPattern {
         self.pinned.iter().all(|(name, value)| arguments.get(name) == Some(value))
     }
 
+    /// Whether it covers each call of its tool.
+    pub fn is_of_tool(&self) -> bool {
+        *self == Self::of_tool(&self.tool)
+    }
+
     /// The same for people.
     pub fn describe(&self) -> String {
         let tool = &self.tool;
@@ -168,13 +175,14 @@ impl CallPattern {
 /// The arguments of a call. An agent that speaks ACP has them as `rawInput`, where it tells them.
 fn arguments(ask: &Value) -> Option<Map<String, Value>> {
     let input = ask.get("input")?.as_object()?;
-    match input.get("rawInput") {
-        Some(Value::Object(raw)) if input.contains_key("toolCallId") => Some(raw.clone()),
-        _ => {
+    match (form(ask), input.get("rawInput")) {
+        (InputForm::Acp, Some(Value::Object(raw))) => Some(raw.clone()),
+        (InputForm::Acp, _) => {
             let mut arguments = input.clone();
             arguments.remove("toolCallId");
             Some(arguments)
         }
+        (InputForm::Plain, _) => Some(input.clone()),
     }
 }
 
@@ -316,14 +324,26 @@ mod tests {
 
     #[test]
     fn a_call_of_acp_is_compared_by_its_raw_input() {
-        let call = |id: &str, command: &str| json!({"kind": "permission", "tool": "shell", "input": {"toolCallId": id, "title": "x", "rawInput": {"command": command}}});
+        let call = |id: &str, command: &str| json!({"kind": "permission", "tool": "shell", "inputForm": "acp", "input": {"toolCallId": id, "title": "x", "rawInput": {"command": command}}});
         let pattern = CallPattern::propose(&call("1", "git status")).unwrap();
         assert!(
             pattern.covers(&call("2", "git status -s")) && !pattern.covers(&call("2", "git push"))
         );
-        let opaque = |id: &str, title: &str| json!({"kind": "permission", "tool": "edit", "input": {"toolCallId": id, "title": title}});
+        let opaque = |id: &str, title: &str| json!({"kind": "permission", "tool": "edit", "inputForm": "acp", "input": {"toolCallId": id, "title": title}});
         let pattern = CallPattern::propose(&opaque("1", "a")).unwrap();
         assert!(pattern.covers(&opaque("2", "a")) && !pattern.covers(&opaque("2", "b")));
+    }
+
+    #[test]
+    fn members_that_a_model_adds_do_not_hide_the_command_that_runs() {
+        let mut call = bash("rm -rf /");
+        call["input"]["toolCallId"] = json!("x");
+        call["input"]["rawInput"] = json!({"command": "npm test"});
+        assert!(!proposed("npm test").covers(&call));
+        let shown = CallPattern::propose(&call).unwrap().describe();
+        assert!(shown.contains("rm -rf /"), "{shown}");
+        call["input"]["command"] = json!("npm test");
+        assert!(!proposed("npm test").covers(&call));
     }
 
     #[test]

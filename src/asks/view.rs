@@ -3,17 +3,28 @@
 use super::diff;
 use crate::store::{AskRow, AskState};
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::AskKind;
+use pilothouse_agents::{AskKind, InputForm};
 use serde_json::{Value, json};
 
 /// Characters of one field of a tool's input in the words for people; the data part has it all.
 const SHOWN: usize = 4000;
 
+/// The `inputForm` of an ask of the Agent Client Protocol.
+const ACP: &str = "acp";
+
+/// Where the arguments of the call are in the `input` of an ask.
+pub(super) fn form(ask: &Value) -> InputForm {
+    if ask["inputForm"] == ACP { InputForm::Acp } else { InputForm::Plain }
+}
+
 /// An ask as data: what is stored, shown to callers, and compared when the agent asks again.
 pub fn data(kind: AskKind) -> Value {
     match kind {
-        AskKind::Permission { tool, input, description } => {
+        AskKind::Permission { tool, input, form, description } => {
             let mut ask = json!({"kind": "permission", "tool": tool, "input": input});
+            if form == InputForm::Acp {
+                ask["inputForm"] = ACP.into();
+            }
             if let Some(description) = description {
                 ask["title"] = description.into();
             }
@@ -52,12 +63,12 @@ pub fn host_data(host: &str, port: u16) -> Value {
 pub fn same(one: &Value, other: &Value) -> bool {
     let input = |ask: &Value| {
         let mut input = ask.get("input").cloned();
-        if let Some(Value::Object(input)) = &mut input {
+        if let (Some(Value::Object(input)), InputForm::Acp) = (&mut input, form(ask)) {
             input.remove("toolCallId");
         }
         input
     };
-    let plain = ["kind", "tool", "text", "host", "port"]
+    let plain = ["kind", "tool", "text", "host", "port", "inputForm"]
         .iter()
         .all(|field| one.get(field) == other.get(field));
     plain && input(one) == input(other)
@@ -110,7 +121,7 @@ fn describe(ask: &Value, most: usize) -> String {
 }
 
 /// Members of an ask that the server says; an agent's own data does not replace them.
-pub const OURS: [&str; 14] = [
+pub const OURS: [&str; 15] = [
     "askId",
     "shortId",
     "taskId",
@@ -124,6 +135,7 @@ pub const OURS: [&str; 14] = [
     "why",
     "folder",
     "proposal",
+    "inputForm",
     "diff",
 ];
 

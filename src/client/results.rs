@@ -12,6 +12,9 @@ use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Bytes of a result that are fetched: 1 GiB.
+const LARGEST: usize = 1 << 30;
+
 /// What is done with what a task has left.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct ResultArgs {
@@ -70,8 +73,12 @@ async fn save(artifact: &Artifact, folder: &Path, server: &Server) -> Result<(),
             );
             continue;
         };
-        let bytes = bytes_of(part, server).await?;
-        write_new(&path, &bytes)?;
+        match &part.content {
+            PartContent::Url(address) if is_result(address) => {
+                copy(server, address, &mut create(&path)?).await?;
+            }
+            _ => write_new(&path, &bytes_of(part, server).await?)?,
+        }
         eprintln!("wrote {}", clean_line(&path.display().to_string()));
     }
     Ok(())
@@ -80,6 +87,13 @@ async fn save(artifact: &Artifact, folder: &Path, server: &Server) -> Result<(),
 /// Writes a file that is not there yet, with its folders: an agent chooses the names, so nothing is replaced.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let shown = clean_line(&path.display().to_string());
+    let failed = |error: io::Error| Failure::usage(format!("cannot write {shown}: {error}"));
+    create(path)?.write_all(bytes).map_err(failed)
+}
+
+/// A file that is not there yet, with its folders.
+fn create(path: &Path) -> Result<std::fs::File, Failure> {
+    let shown = clean_line(&path.display().to_string());
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::usage(format!(
             "{shown} exists already, and `--out` replaces nothing; remove it or name another folder"
@@ -87,8 +101,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         _ => Failure::usage(format!("cannot write {shown}: {error}")),
     };
     std::fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
-    let file = OpenOptions::new().write(true).create_new(true).open(path);
-    file.and_then(|mut file| file.write_all(bytes)).map_err(failed)
+    OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)
 }
 
 /// What the part is called; a text or data without a name of its own has that of its artifact.
@@ -133,21 +146,40 @@ async fn bytes_of(part: &Part, server: &Server) -> Result<Vec<u8>, Failure> {
         PartContent::Text(text) => Ok(text.clone().into_bytes()),
         PartContent::Data(data) => Ok(data.to_string().into_bytes()),
         PartContent::Raw(bytes) => Ok(bytes.clone()),
-        PartContent::Url(address) if address.starts_with("/api/v1/") => {
-            fetch(server, address).await
-        }
+        PartContent::Url(address) if is_result(address) => fetch(server, address).await,
         PartContent::Url(address) => Ok(format!("{address}\n").into_bytes()),
     }
 }
 
+/// Whether an address is that of a file of a session or a task of the server itself. An agent may write any address.
+fn is_result(address: &str) -> bool {
+    let path = address.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    let is_below = ["/api/v1/sessions/", "/api/v1/tasks/"].iter().any(|top| path.starts_with(top));
+    let leaves = path.replace("%2e", ".").split(['/', '\\']).any(|name| name == "..");
+    is_below && !leaves
+}
+
 /// Reads what is at an address of the server's own API.
 pub(super) async fn fetch(server: &Server, address: &str) -> Result<Vec<u8>, Failure> {
-    let mut answer = server.download(address).await?;
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| server.unreachable(&error))? {
-        bytes.extend_from_slice(&chunk);
-    }
+    copy(server, address, &mut bytes).await?;
     Ok(bytes)
+}
+
+/// Copies what is at an address of the server's own API.
+async fn copy(server: &Server, address: &str, out: &mut impl Write) -> Result<(), Failure> {
+    let mut answer = server.download(address).await?;
+    let mut left = LARGEST;
+    while let Some(chunk) = answer.chunk().await.map_err(|error| server.unreachable(&error))? {
+        left = left.checked_sub(chunk.len()).ok_or_else(|| {
+            let address = clean_line(address);
+            Failure::usage(format!(
+                "{address} is larger than 1 GiB, which is the most that is fetched; get it with `pilothouse sessions get`"
+            ))
+        })?;
+        out.write_all(&chunk)?;
+    }
+    Ok(())
 }
 
 // === a checkout ===
@@ -235,6 +267,20 @@ mod tests {
         let refused = write_new(&path, b"second").unwrap_err();
         assert!(refused.message.contains("exists already"), "{}", refused.message);
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
+    }
+
+    #[test]
+    fn only_addresses_of_sessions_and_tasks_are_fetched() {
+        assert!(is_result("/api/v1/sessions/a/files/b.png") && is_result("/api/v1/tasks/a/x?y=.."));
+        for other in [
+            "/api/v1/tokens",
+            "/api/v1/sessions",
+            "/api/v1/tasks/../tokens",
+            "/api/v1/sessions/%2E%2e/tokens",
+            "https://a.test/api/v1/tasks/a",
+        ] {
+            assert!(!is_result(other), "{other}");
+        }
     }
 
     #[test]

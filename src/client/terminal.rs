@@ -125,11 +125,11 @@ impl Filter {
     }
 }
 
-/// Neither a control character nor one that turns the direction of what follows.
+/// Neither a control character, nor one without width that hides, nor one that turns the direction of what follows.
 pub(super) fn shows(character: char) -> bool {
     character == '\t'
         || !(character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+            || matches!(character, '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
 /// Text that may stand on a terminal, with its lines.
@@ -245,6 +245,7 @@ mod tests {
 
     #[test]
     fn one_line_stays_one_line() {
+        assert_eq!(clean_line("a\u{200b}b\u{feff}"), "ab");
         assert_eq!(clean_line(" a\n\u{1b}[2Jb\t c "), "a b c");
     }
 

@@ -187,6 +187,8 @@ fn a_pattern_that_does_not_cover_the_call_or_says_too_much_is_refused_and_the_as
     for (pattern, why) in [
         (json!({"words": ["npm", "run"]}), "does not cover"),
         (json!({"tool": "Write"}), "does not cover"),
+        (json!({"words": []}), "allow_session"),
+        (json!({}), "allow_session"),
         (json!({"words": ["npm"], "uses": 0}), "above 0"),
         (json!({"words": ["npm"], "uses": 1_000_000}), "asks.grant_uses"),
         (json!({"words": ["npm"], "ttl": "9999d"}), "asks.grant_ttl"),

@@ -197,6 +197,8 @@ pub enum AskKind {
         tool: String,
         /// Its input.
         input: Value,
+        /// Where in `input` the tool's own arguments are.
+        form: InputForm,
         /// The CLI's one-line description, if it gave one.
         description: Option<String>,
     },
@@ -209,6 +211,17 @@ pub enum AskKind {
         /// The CLI's own form of it.
         input: Value,
     },
+}
+
+/// Where the tool's own arguments are in the input of a permission request. The driver says it: what a model writes into the
+/// input does not change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputForm {
+    /// The input is the arguments.
+    Plain,
+    /// The input is a tool call of the Agent Client Protocol: `rawInput` has the arguments, `locations` and `content` have
+    /// files.
+    Acp,
 }
 
 /// The answer to an [`Ask`].

@@ -185,7 +185,7 @@ fn shown(step: &Step) -> String {
     match step {
         Step::Say(event) => said(event),
         Step::Ask(ask) => match &ask.kind {
-            AskKind::Permission { tool, input, description } => format!(
+            AskKind::Permission { tool, input, description, .. } => format!(
                 "{}: may {tool} run? {input} ({})",
                 ask.id,
                 description.as_deref().unwrap_or("-")

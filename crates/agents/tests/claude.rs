@@ -243,7 +243,7 @@ fn shown(step: &Step) -> String {
     match step {
         Step::Say(event) => said(event),
         Step::Ask(ask) => match &ask.kind {
-            AskKind::Permission { tool, input, description } => {
+            AskKind::Permission { tool, input, description, .. } => {
                 format!(
                     "ask {}: may {tool} run? {input} ({})",
                     ask.id,

@@ -99,7 +99,7 @@ fn a_permission_names_tool_input_options_and_deadline_as_data() {
     );
     let options = ask["options"].as_array().unwrap();
     let ids: Vec<_> = options.iter().map(|option| text_of(option, "id")).collect();
-    assert_eq!(ids, ["allow", "allow_session", "deny"]);
+    assert_eq!(ids, ["allow", "allow_session", "allow_pattern", "deny"]);
     assert!(!text_of(ask, "askId").is_empty() && !text_of(ask, "deadline").is_empty());
 }
 
@@ -116,7 +116,7 @@ fn an_allowed_tool_runs_and_the_turn_goes_on() {
 #[test]
 fn a_plain_word_allows_too() {
     let model = Model::start();
-    let world = claude(&model).start();
+    let world = claude(&model).config(json!({"asks": {"words": "common"}})).start();
     for (word, allowed) in [("w1", "allow"), ("w2", " Yes. "), ("w3", "OK")] {
         let task = asks(&world, "c", &step(word));
         completed(&say(&world, &task, allowed));

@@ -3,7 +3,7 @@
 use super::tool::Tool;
 use super::wire::{self, PermissionOption};
 use crate::form::Form;
-use crate::{Answer, Ask, AskKind, Event, Step};
+use crate::{Answer, Ask, AskKind, Event, InputForm, Step};
 use serde_json::{Value, json};
 
 /// An ask that waits for its answer.
@@ -35,7 +35,9 @@ pub(super) fn permission(
         .map(|o| json!({ "optionId": o.option_id, "name": o.name, "kind": o.kind }))
         .collect();
     let (tool, input, description) = tool.to_decide(tool_id, told);
-    let ask = Ask { id: id.to_owned(), kind: AskKind::Permission { tool, input, description } };
+    let form = InputForm::Acp;
+    let kind = AskKind::Permission { tool, input, form, description };
+    let ask = Ask { id: id.to_owned(), kind };
     let kind = PendingKind::Permission(options);
     (ask, PendingAsk { request, kind })
 }

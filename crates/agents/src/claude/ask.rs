@@ -6,7 +6,7 @@
 use super::elicitation::Elicitation;
 use super::plan;
 use super::wire::{Control, Text};
-use crate::{Answer, Ask, AskKind};
+use crate::{Answer, Ask, AskKind, InputForm};
 use serde_json::{Map, Value, json};
 
 /// The tool by which the agent asks a person.
@@ -89,6 +89,7 @@ impl PendingAsk {
             AskKind::Permission {
                 tool: self.tool.clone(),
                 input: self.input.clone(),
+                form: InputForm::Plain,
                 description: self.description.clone(),
             }
         };

@@ -1,7 +1,7 @@
 //! The end of plan mode: a person approves the plan, and says what the agent may do without being asked again.
 
 use super::ask::PendingAsk;
-use crate::{Answer, AskKind};
+use crate::{Answer, AskKind, InputForm};
 use serde_json::{Value, json};
 
 /// The tool by which the agent shows its plan and asks to begin.
@@ -35,6 +35,7 @@ pub(super) fn ask(pending: &PendingAsk) -> Option<AskKind> {
     Some(AskKind::Permission {
         tool: pending.tool.clone(),
         input,
+        form: InputForm::Plain,
         description: Some(description.to_owned()),
     })
 }

@@ -25,9 +25,14 @@ pub(super) fn lines(input: &Value) -> Vec<String> {
     lines
 }
 
+/// What an agent that speaks ACP tells of a call. Where there is more, it is the input of a tool that has such fields.
+const WRAPPING: [&str; 7] =
+    ["toolCallId", "rawInput", "title", "kind", "content", "locations", "options"];
+
 fn object(mut fields: Map<String, Value>, lines: &mut Vec<String>) {
     // An agent that speaks ACP wraps the tool's own input, and repeats what is shown elsewhere.
-    if fields.contains_key("toolCallId") && fields.contains_key("rawInput") {
+    let is_wrapped = fields.keys().all(|name| WRAPPING.contains(&name.as_str()));
+    if is_wrapped && fields.contains_key("toolCallId") && fields.contains_key("rawInput") {
         for said in ["toolCallId", "options", "title", "kind"] {
             fields.remove(said);
         }

@@ -291,7 +291,8 @@ fn a_parked_task_is_canceled_and_its_context_goes_on() {
 #[test]
 fn another_message_of_the_context_runs_while_an_ask_is_parked() {
     let model = Model::start();
-    let mut world = parking(&model).start();
+    // With `asks.by_context` the message would be the answer.
+    let mut world = parking(&model).config(json!({"asks": {"by_context": false}})).start();
     let task = asked_and_gone(&mut world, &step("x"), Parked);
     completed(&world.send(message_in("c", "say more")));
     assert_eq!(state(&world.task(text_of(&task, "id"))), "INPUT_REQUIRED");
