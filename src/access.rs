@@ -243,9 +243,9 @@ impl Access {
         let rules = self.rules();
         rules.check_host(arrival)?;
         if let Some(origin) = headers.get(header::ORIGIN) {
-            let origin = origin.to_str().unwrap_or("?").to_lowercase();
-            if !rules.origins.contains(&origin) {
-                return Err(Denied::Origin(origin));
+            let origin = origin.to_str().unwrap_or("?");
+            if !rules.allows_origin(origin) {
+                return Err(Denied::Origin(origin.to_lowercase()));
             }
         }
         let mut caller = match rules.required {
@@ -285,6 +285,11 @@ impl Access {
         }
     }
 
+    /// Whether pages of this origin may call.
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        self.rules().allows_origin(origin)
+    }
+
     /// Checks the host alone, for what is public.
     pub fn check_host(&self, arrival: &Arrival) -> Result<(), Denied> {
         self.rules().check_host(arrival)
@@ -301,6 +306,10 @@ impl Access {
 }
 
 impl Rules {
+    fn allows_origin(&self, origin: &str) -> bool {
+        self.origins.contains(&origin.to_lowercase())
+    }
+
     fn check_host(&self, arrival: &Arrival) -> Result<(), Denied> {
         let host = bare_host(&arrival.host);
         // No name server can point an address elsewhere. It must still be one by which a client reaches this

@@ -180,14 +180,16 @@ impl Asks {
         Ok(row)
     }
 
-    /// Notes that an ask was claimed or deferred, unless it was answered meanwhile.
-    pub fn update(&self, row: Arc<AskRow>) {
+    /// Notes that an ask was claimed or deferred; false where it is not open, because an answer to it is being stored, say.
+    pub fn update(&self, row: Arc<AskRow>) -> bool {
         let mut open = self.open();
-        if open.rows.contains_key(&row.id) {
+        let is_open = open.rows.contains_key(&row.id);
+        if is_open {
             open.insert(row);
         }
         drop(open);
         self.0.changed.notify_one();
+        is_open
     }
 
     /// Notes an ask that is stored, or was open before.
@@ -437,6 +439,7 @@ mod tests {
         let row = asks.add(row("one", "a")).unwrap();
         let answering = asks.begin_answer(&row.id).unwrap();
         assert!(asks.begin_answer(&row.id).is_none() && asks.get(&row.id).is_none());
+        assert!(!asks.update(row.clone()) && asks.get(&row.id).is_none());
         let waiting = asks.await_answer(&row.id);
         let mut waiting = std::pin::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());

@@ -157,11 +157,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         true => reflection::add(router),
         false => router,
     };
-    let router = match cors::build_layer(&doors.config) {
-        Some(layer) => router.layer(layer),
-        None => router,
-    };
-    router.with_state(doors)
+    router.layer(cors::build_layer(&doors)).with_state(doors)
 }
 
 /// The standard health service: serving, until the server stops.

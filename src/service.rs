@@ -3,6 +3,7 @@
 mod answer;
 mod beside;
 mod erase;
+mod expiry;
 mod follow;
 mod grants;
 mod list;

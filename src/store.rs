@@ -307,8 +307,8 @@ pub enum Write {
         id: Arc<str>,
         /// How it stands now.
         state: AskState,
-        /// Who answered what.
-        act: Arc<AskAct>,
+        /// Who answered what; none where its task is canceled because its time is over.
+        act: Option<Arc<AskAct>>,
     },
     /// An ask that is withdrawn or void, or that a grant answers, if it can still be answered.
     AskGone {

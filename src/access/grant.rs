@@ -112,6 +112,11 @@ impl Grant {
         self.agents.is_empty() || self.agents.iter().any(|name| name == agent)
     }
 
+    /// The agents that it names; none where it holds for all.
+    pub fn agents(&self) -> &[String] {
+        &self.agents
+    }
+
     /// Whether it holds for all agents.
     pub(super) fn serves_all(&self) -> bool {
         self.agents.is_empty()

@@ -65,6 +65,8 @@ impl TokenTable {
         if row.revoked.is_none() {
             let (caller, hash) = (row.caller.clone(), row.hash);
             let grant = Arc::new(Grant::of_row(row));
+            // The store keeps no more than `limits.tokens`; here those that expired make room too.
+            self.stored.retain(|_, known| known.grant.check().is_ok());
             self.stored.insert(hash, KnownToken { caller, hash, grant });
         }
     }

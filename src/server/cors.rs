@@ -1,7 +1,8 @@
 //! Web pages of other origins that may call (`server.allowed_origins`): what a browser asks before and after a call.
 
-use crate::config::Config;
+use super::Doors;
 use axum::http::{HeaderName, HeaderValue, Method, header};
+use std::sync::Arc;
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -28,23 +29,17 @@ const ANSWER: [HeaderName; 4] = [
 /// How long a browser may keep the answer to its question.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// What answers browsers; nothing where no origin is allowed. A page of another origin is told nothing here, and
-/// `Access::admit` refuses its calls.
-pub(super) fn build_layer(config: &Config) -> Option<CorsLayer> {
-    let origins: Vec<String> =
-        config.server.allowed_origins.iter().map(|origin| origin.to_lowercase()).collect();
-    if origins.is_empty() {
-        return None;
-    }
+/// What answers browsers, by the origins of the configuration in force. A page of another origin is told nothing here,
+/// and `Access::admit` refuses its calls.
+pub(super) fn build_layer(doors: &Arc<Doors>) -> CorsLayer {
+    let doors = doors.clone();
     let is_allowed = move |origin: &HeaderValue, _: &axum::http::request::Parts| {
-        let origin = origin.to_str().unwrap_or_default().to_lowercase();
-        origins.contains(&origin)
+        origin.to_str().is_ok_and(|origin| doors.access.allows_origin(origin))
     };
-    let layer = CorsLayer::new()
+    CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(REQUEST)
         .expose_headers(ANSWER)
-        .max_age(MAX_AGE);
-    Some(layer)
+        .max_age(MAX_AGE)
 }

@@ -4,13 +4,9 @@ use super::send::refused;
 use super::{Accepted, Client, Service, message};
 use crate::access::Caller;
 use crate::asks::{self, Answered, Answering, Decision, RememberedDecision};
-use crate::backoff::Backoff;
 use crate::clock;
-use crate::config::AskTimeout;
 use crate::session::{Delivery, Origin};
-use crate::store::{
-    self, AnswerSource, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, Write,
-};
+use crate::store::{self, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, Write};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -22,9 +18,6 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Between two tries to end asks whose time is over, at first and at most.
-const EXPIRE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// What a message answers.
 pub(super) enum Asked {
@@ -91,7 +84,7 @@ impl Service {
     ) -> Option<(Answering, Answered)> {
         let answering = self.asks.begin_answer(&ask.id)?;
         let (id, state) = (ask.id.clone(), AskState::Answered);
-        also.push(Write::AskTaken { id, state, act: Arc::new(act) });
+        also.push(Write::AskTaken { id, state, act: Some(Arc::new(act)) });
         Some((answering, Answered::new(ask, said)))
     }
 
@@ -175,16 +168,19 @@ impl Service {
     pub async fn ended_asks(
         &self,
         client: &Client,
-        agent: Option<Arc<str>>,
+        agent: Option<&Arc<str>>,
         state: Option<AskState>,
         (before, most): (Option<&str>, usize),
     ) -> Result<AskPage, Error> {
         let caller = &client.caller;
         let before = before.map(str::to_owned);
-        let page = self.store.ended_asks(&caller.listed, agent, state, before, most).await;
-        let mut page = page.map_err(store::Error::incident)?;
-        page.rows.retain(|row| caller.lists(&row.scope));
-        Ok(page)
+        let agents = match agent {
+            Some(agent) if !caller.grant.serves(agent) => return Ok(AskPage::default()),
+            Some(agent) => vec![agent.to_string()],
+            None => caller.grant.agents().to_vec(),
+        };
+        let page = self.store.ended_asks(&caller.listed, agents, state, before, most).await;
+        page.map_err(store::Error::incident)
     }
 
     /// Answers an ask of this client, with what a data part would hold.
@@ -245,7 +241,13 @@ impl Service {
             return Err(ended(&*self.find_ask(&row.id).await?));
         }
         written.map_err(store::Error::incident)?;
-        self.asks.update(marked.clone());
+        if !self.asks.update(marked.clone()) {
+            // An answer or its expiry began meanwhile; where it is taken back, the mark holds.
+            self.asks.await_answer(&row.id).await;
+            if !self.asks.update(marked.clone()) {
+                return Err(ended(&*self.find_ask(&row.id).await?));
+            }
+        }
         if state == AskState::Deferred && !row.ends_turn {
             let (log, _) = self.find(client, &row.task, false).await?;
             self.sessions.park(&log);
@@ -260,13 +262,26 @@ impl Service {
         row: Arc<AskRow>,
         decision: Decision,
         message: Option<Message>,
-        (mut also, answer): (Vec<Write>, (AskState, AskAct)),
+        (also, answer): (Vec<Write>, (AskState, AskAct)),
         caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         // One of several answers gets it.
         let Some(answering) = self.asks.begin_answer(&row.id) else {
             return self.answered_meanwhile(log, &row, (&decision, caller)).await;
         };
+        self.carry_out_decision(log, answering, decision, message, (also, answer), caller).await
+    }
+
+    /// The same for an ask that is kept for this decision.
+    pub(super) async fn carry_out_decision(
+        &self,
+        log: &Arc<TaskLog>,
+        answering: Answering,
+        decision: Decision,
+        message: Option<Message>,
+        (mut also, answer): (Vec<Write>, (AskState, AskAct)),
+        caller: Option<&Caller>,
+    ) -> Result<Option<Accepted>, Error> {
         let row = answering.row().clone();
         let (state, act) = (answer.0, Arc::new(answer.1));
         if let Decision::Allow { grant: Some(offer), .. } = &decision {
@@ -276,7 +291,7 @@ impl Service {
                 bounds.grants,
             )));
         }
-        also.push(Write::AskTaken { id: row.id.clone(), state, act });
+        also.push(Write::AskTaken { id: row.id.clone(), state, act: Some(act) });
         let before = log.head();
         let refusal =
             message.as_ref().and_then(|message| asks::explain_refusal(&decision, message));
@@ -320,7 +335,9 @@ impl Service {
                 let parts = vec![Part::text(asks::words(&row.ask)), Part::data(data)];
                 let again = Message::new(Role::Agent, parts);
                 let records = vec![state_record(log, TaskState::InputRequired, Some(again))];
-                let also = vec![Write::Ask(row.clone())];
+                // What the answer granted goes with it: the next answer may grant the same.
+                let revoked = GrantWrite::Revoked { id: row.id.clone() };
+                let also = vec![Write::Ask(row.clone()), Write::Grant(revoked)];
                 let asked = log.record_with(&self.store, also, records, Durability::Synced).await;
                 if !matches!(asked, Ok(true)) {
                     self.asks.remove(&row.id);
@@ -366,73 +383,9 @@ impl Service {
         admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }
-
-    /// Decides about asks whose time is over, until the server stops.
-    pub async fn expire_asks(&self) {
-        let mut backoff = Backoff::new(EXPIRE_AGAIN.0, EXPIRE_AGAIN.1);
-        loop {
-            let due = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                due = self.asks.expired() => due,
-            };
-            let Err(error) = self.expire_all(due).await else {
-                backoff.reset();
-                continue;
-            };
-            // It stays due: without a pause a store that fails would be asked without end.
-            let pause = backoff.pause();
-            tracing::warn!(%error, ?pause, "asks whose time is over could not be ended; it is tried again");
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    async fn expire_all(&self, due: Vec<Arc<AskRow>>) -> Result<(), Error> {
-        let mut all = Ok(());
-        for row in due {
-            // Each is tried, whatever came of those before: they may be of different callers.
-            all = all.and(self.expire(row).await);
-        }
-        all
-    }
-
-    async fn expire(&self, row: Arc<AskRow>) -> Result<(), Error> {
-        let open = self.config.asks.timeout;
-        let found = self.tasks.find(&row.scope, &row.task).await;
-        let Some(log) =
-            found.map_err(store::Error::incident)?.filter(|log| !log.state().is_terminal())
-        else {
-            self.asks.remove(&row.id);
-            return Ok(());
-        };
-        // A question that ended its turn has nobody who goes on without an answer.
-        if row.ends_turn || self.config.asks.then == AskTimeout::Cancel {
-            let words = format!("nobody answered within {open} (`asks.timeout`)");
-            let message = Message::new(Role::Agent, vec![Part::text(words)]);
-            let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
-            let also =
-                vec![Write::AskGone { id: row.id.clone(), state: AskState::Expired, act: None }];
-            let stored = log.record_with(&self.store, also, records, Durability::Synced).await;
-            stored.map_err(store::Error::incident)?;
-            self.asks.forget(log.n);
-            self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
-            let canceled = Answered { ask: row.id.clone(), decision: "cancel" };
-            self.telemetry.answered(&log, &canceled, None);
-            return Ok(());
-        }
-        let reason = format!("nobody answered within {open}.");
-        let decision = Decision::Deny { reason };
-        let act = decision.act(&row, &Arc::from("the server"), &AnswerSource::default());
-        let answer = (AskState::Expired, act);
-        self.decided(&log, row, decision, None, (Vec::new(), answer), None).await.map(drop)
-    }
 }
 
-fn state_record(log: &TaskLog, state: TaskState, message: Option<Message>) -> Record {
+pub(super) fn state_record(log: &TaskLog, state: TaskState, message: Option<Message>) -> Record {
     let status = TaskStatus { state, message, timestamp: Some(Timestamp::now()) };
     let (id, context) = (log.id.clone(), log.context_id.clone());
     Record::Status(TaskStatusUpdateEvent::new(id, context, status))

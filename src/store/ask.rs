@@ -142,7 +142,7 @@ impl AskRow {
 }
 
 /// A part of a caller's asks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AskPage {
     /// The rows, newest first.
     pub rows: Vec<AskRow>,

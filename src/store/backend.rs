@@ -131,17 +131,18 @@ impl Store {
         }
     }
 
-    /// A page of the ended asks of one caller or of all, newest first: of one agent or of all, of one state or of all.
+    /// A page of the ended asks of one caller or of all, newest first: of these agents (all, where none is
+    /// named), of one state or of all.
     pub async fn ended_asks(
         &self,
         caller: &CallerFilter,
-        agent: Option<Arc<str>>,
+        agents: Vec<String>,
         state: Option<AskState>,
         before: Option<String>,
         size: usize,
     ) -> Result<AskPage, Error> {
         match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.ended_asks(caller, agent, state, before, size).await,
+            Backend::Sqlite(sqlite) => sqlite.ended_asks(caller, agents, state, before, size).await,
         }
     }
 

@@ -179,8 +179,11 @@ async fn an_ask_is_answered_once_and_the_batch_of_the_second_answer_is_refused()
             .unwrap();
         assert_eq!(store.asks().await.unwrap(), [(*ask(1)).clone()]);
         let act = || Arc::new(act("owner"));
-        let taken =
-            || Write::AskTaken { id: Arc::from("ask"), state: AskState::Answered, act: act() };
+        let taken = || Write::AskTaken {
+            id: Arc::from("ask"),
+            state: AskState::Answered,
+            act: Some(act()),
+        };
         write(&store, [taken(), head(1, 2, None)]).await.unwrap();
         refused(&store, [head(1, 3, Some(Working)), taken()], Conflict::Taken).await;
         assert_eq!(row(&store, 1).await.unwrap().state, InputRequired);
@@ -252,10 +255,18 @@ async fn ended_asks_are_kept_up_to_a_number_and_a_size_the_newest_first() {
         let kept = async |count, bytes| {
             write(&store, [Write::AsksSwept { count, bytes }]).await.unwrap();
             let caller = CallerFilter::One(scope("owner").caller);
-            let page = store.ended_asks(&caller, None, None, None, 9).await.unwrap();
+            let page = store.ended_asks(&caller, Vec::new(), None, None, 9).await.unwrap();
             page.rows.into_iter().map(|row| row.id.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(kept(9, 1000).await, ["c", "b", "a"]);
+        // Asks of agents that a token does not name are neither on its pages nor counted.
+        let of_agent = async |agent: &str| {
+            let agents = vec!["unknown".to_owned(), agent.to_owned()];
+            let page = store.ended_asks(&CallerFilter::All, agents, None, None, 1).await.unwrap();
+            (page.rows.len(), page.has_more, page.total)
+        };
+        assert_eq!(of_agent(&scope("owner").agent).await, (1, true, 3));
+        assert_eq!(of_agent("other").await, (0, false, 0));
         assert_eq!(kept(2, 1000).await, ["c", "b"]);
         assert_eq!(kept(2, 30).await, ["c"]);
         assert_eq!(ask_state(&store).await, AskState::Open);

@@ -475,7 +475,10 @@ impl Write {
             Self::Ask(row) => asks::put(connection, row)?,
             Self::Result(row) => results::put(connection, row)?,
             Self::AskMarked(row) => asks::mark(connection, row)?,
-            Self::AskTaken { id, state, act } => asks::end(connection, id, *state, act.at, Some(act))?,
+            Self::AskTaken { id, state, act } => {
+                let at = act.as_ref().map_or_else(Timestamp::now, |act| act.at);
+                asks::end(connection, id, *state, at, act.as_deref())?
+            },
             Self::AskGone { id, state, act } => asks::end(connection, id, *state, Timestamp::now(), act.as_deref())?,
             Self::AskSpent { id } => asks::spend(connection, id)?,
             Self::Grant(write) => grants::apply(connection, write)?,

@@ -56,6 +56,13 @@ fn each_call_needs_its_scope_and_the_refusal_names_it() {
         .to_owned();
     assert!(refused(sender, "GetTask", json!({"id": id})).contains("scope `read`"));
     assert!(refused(sender, "ListTasks", json!({})).contains("scope `read`"));
+    // A webhook is a way to read, however it is registered.
+    let mut hooked = message("say x");
+    hooked["configuration"] =
+        json!({"taskPushNotificationConfig": {"url": "https://example.com/hook"}});
+    for method in ["SendMessage", "SendStreamingMessage"] {
+        assert!(refused(sender, method, hooked.clone()).contains("scope `read`"));
+    }
     // An answer is no message like others.
     assert!(refused(sender, "SendMessage", message_to(&id, "that")).contains("scope `answer`"));
     assert!(refused(reader, "CancelTask", json!({"id": id})).contains("scope `send`"));

@@ -79,7 +79,7 @@ pub(in super::super) async fn list(State(doors): State<Arc<Doors>>, request: Req
                     render_page("asks", asks, page.next.is_some(), bounds)
                 }
                 Wanted::Ended(state) => {
-                    let agent = named.then(|| client.agent.key.clone());
+                    let agent = named.then_some(&client.agent.key);
                     let page = doors.service.ended_asks(&client, agent, state, (token, size));
                     let page = page.await.map_err(refused)?;
                     let asks = page.rows.iter().map(|row| (render(row, now), row.id.to_string()));

@@ -2,8 +2,8 @@
 
 use super::super::{Doors, json_response};
 use super::{carry_out, failed, store_failed};
-use crate::access::Caller;
-use crate::config::{Budget, Config};
+use crate::access::{Caller, Denied};
+use crate::config::{Budget, Config, TokenScope};
 use crate::store::{Account, CallerFilter, UsageOf, Used};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -62,10 +62,8 @@ pub(in super::super) async fn usage(State(doors): State<Arc<Doors>>, request: Re
             let query = request.uri().query().unwrap_or_default();
             let days = Days::read(query, today).map_err(|error| Box::new(failed(&error)))?;
             let caller = &client.caller;
-            let callers = match caller.is_admin() && !query.contains("caller=") {
-                true => CallerFilter::All,
-                false => caller.listed.clone(),
-            };
+            let callers =
+                callers(caller, query).map_err(|denied| Box::new(failed(&denied.into())))?;
             let report = doors.store.usage_report(&callers, days.from, days.to);
             let report = report.await.map_err(store_failed)?;
             let config = doors.reloading.current().await;
@@ -89,6 +87,16 @@ pub(in super::super) async fn usage(State(doors): State<Arc<Doors>>, request: Re
         },
     )
     .await
+}
+
+/// Whose usage is shown. That of others is of all agents, so it asks for an admin's token that is for all agents.
+fn callers(caller: &Caller, query: &str) -> Result<CallerFilter, Denied> {
+    let may_see_all = caller.require(TokenScope::Admin);
+    match may_see_all.is_ok() && !query.contains("caller=") {
+        true => Ok(CallerFilter::All),
+        false if caller.lists_own() => Ok(caller.listed.clone()),
+        false => may_see_all.map(|()| caller.listed.clone()),
+    }
 }
 
 fn name_day(day: i64) -> String {
@@ -139,12 +147,13 @@ async fn budgets(
     let agents =
         config.agents.iter().map(|(name, agent)| (format!("agents.{name}."), agent.budgets));
     let all = std::iter::once((String::new(), config.budgets)).chain(agents);
+    let may_see_all = caller.require(TokenScope::Admin).is_ok();
     let mut shown = Vec::new();
     for (prefix, budgets) in all {
         let of_caller = ("caller", budgets.caller, used[0]);
         let of_all = ("day", budgets.day, used[1]);
         for (kind, budget, used) in [of_caller, of_all] {
-            if budget != Budget::default() && (kind == "caller" || caller.is_admin()) {
+            if budget != Budget::default() && (kind == "caller" || may_see_all) {
                 shown.push(show(&format!("{prefix}budgets.{kind}"), budget, used));
             }
         }

@@ -39,6 +39,9 @@ async fn a_grant_is_used_no_more_often_than_it_says_and_not_after_its_end() {
         refused(&store, [used("late", 9000)], Conflict::Spent).await;
         write(&store, [Write::Grant(GrantWrite::Revoked { id: "revoked".into() })]).await.unwrap();
         refused(&store, [used("revoked", 2000)], Conflict::Spent).await;
+        // An answer that was taken back may be given again, and its grant with it.
+        let again = Write::Grant(GrantWrite::New(grant("revoked", None, 1), 9));
+        write(&store, [again, used("revoked", 2000)]).await.unwrap();
         let at = Timestamp::from_millisecond(3000);
         let left = store.grants_of(&scope("owner").caller, at).await.unwrap();
         assert_eq!(left.iter().map(|one| (&*one.id, one.left)).collect::<Vec<_>>(), [("late", 1)]);
@@ -117,7 +120,7 @@ async fn a_remembered_decision_is_used_once() {
         let taken = Write::AskTaken {
             id: Arc::from("ask"),
             state: AskState::Answered,
-            act: Arc::new(act("owner")),
+            act: Some(Arc::new(act("owner"))),
         };
         write(&store, [taken]).await.unwrap();
         write(&store, [spent()]).await.unwrap();

@@ -143,7 +143,7 @@ impl Sqlite {
     pub(crate) async fn ended_asks(
         &self,
         caller: &CallerFilter,
-        agent: Option<Arc<str>>,
+        agents: Vec<String>,
         state: Option<AskState>,
         before: Option<String>,
         size: usize,
@@ -154,16 +154,17 @@ impl Sqlite {
         };
         self.read(move |connection| {
             let state = state.map(|state| state as i64);
-            let wanted = "FROM asks WHERE state > 2 AND (?1 IS NULL OR caller = ?1) AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR state = ?3)";
+            let agents = (!agents.is_empty()).then(|| serde_json::json!(agents).to_string());
+            let wanted = "FROM asks WHERE state > 2 AND (?1 IS NULL OR caller = ?1) AND (?2 IS NULL OR agent IN (SELECT value FROM json_each(?2))) AND (?3 IS NULL OR state = ?3)";
             let total: i64 = connection
                 .prepare_cached(&format!("SELECT count(*) {wanted}"))?
-                .query_row(params![caller.as_deref(), agent.as_deref(), state], |row| row.get(0))?;
+                .query_row(params![caller.as_deref(), agents, state], |row| row.get(0))?;
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT * {wanted} AND (?4 IS NULL OR id < ?4) ORDER BY id DESC LIMIT ?5"
             ))?;
             let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
             let rows = statement
-                .query_map(params![caller.as_deref(), agent.as_deref(), state, before, limit], ask_row)?;
+                .query_map(params![caller.as_deref(), agents, state, before, limit], ask_row)?;
             let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
             let has_more = rows.len() > size;
             rows.truncate(size);
