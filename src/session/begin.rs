@@ -362,7 +362,7 @@ impl<'a> Begin<'a> {
         put.map_err(|error| no_files(&error))
     }
 
-    /// Starts a process, the agent's or the script's. Where that fails, is interrupted or takes too long,
+    /// Starts the agent's process. Where that fails, is interrupted or takes too long,
     /// nothing of it is left.
     async fn start_process(
         &mut self,
@@ -373,7 +373,7 @@ impl<'a> Begin<'a> {
         let (deps, agent) = (self.session.deps.clone(), self.session.agent.clone());
         let mut supervisor = self.session.prepared.take();
         let patience = deps.config.timeouts.start;
-        let starting = start::start(&deps, &agent, folder, policy, &mut supervisor, spec);
+        let starting = start::start_agent(&deps, &agent, folder, policy, &mut supervisor, spec);
         let started = self.wait(tokio::time::timeout(patience.get(), starting)).await;
         if let Some(supervisor) = supervisor {
             self.session.inbox.serve_during(supervisor.give_up()).await;

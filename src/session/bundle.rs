@@ -1,12 +1,15 @@
 //! The commits of a session's own branch, as a bundle that git fetches from.
 
 use super::Sessions;
+use super::live::LiveSessions;
 use super::start::Confinement;
 use super::unsaved::start_git;
 use crate::agent::Agent;
+use crate::config::Age;
 use crate::store::SessionRow;
 use bytes::Bytes;
 use pilothouse_sandbox::process::{Ended, Process};
+use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 
 /// Makes it.
@@ -16,13 +19,40 @@ const SCRIPT: &str = include_str!("bundle.sh");
 const PIECE: usize = 64 * 1024;
 
 /// What is read of git's words on a failure.
-const LAST_WORDS: u64 = 2048;
+const LAST_WORDS: usize = 2048;
 
 /// A bundle while git makes it. Dropping it ends that.
 pub struct Bundle {
     process: Process,
     _confinement: Confinement,
+    _only: OnlyBundle,
+    /// For one piece.
+    patience: Age,
     first: Option<Bytes>,
+    /// What git has said so far.
+    words: Vec<u8>,
+    is_stderr_open: bool,
+}
+
+/// The one bundle of a session, until this is dropped.
+struct OnlyBundle {
+    live: Arc<LiveSessions>,
+    session: Arc<str>,
+}
+
+impl OnlyBundle {
+    fn new(live: &Arc<LiveSessions>, session: &Arc<str>) -> Result<Self, String> {
+        match live.bundled.lock().insert(session.clone()) {
+            true => Ok(Self { live: live.clone(), session: session.clone() }),
+            false => Err("a bundle of this session is being made already; wait for it".to_owned()),
+        }
+    }
+}
+
+impl Drop for OnlyBundle {
+    fn drop(&mut self) {
+        self.live.bundled.lock().remove(&self.session);
+    }
 }
 
 impl Sessions {
@@ -34,9 +64,18 @@ impl Sessions {
     pub async fn make_bundle(&self, agent: &Agent, row: &SessionRow) -> Result<Bundle, String> {
         let checkout = row.checkout.as_ref().ok_or("the session is no clone of a repository")?;
         let args = [checkout.branch.as_str(), checkout.base.as_str()];
+        let only = OnlyBundle::new(&self.live, &row.id)?;
         let (process, confinement) =
             start_git(&self.deps, agent, &row.id, (SCRIPT, &args[..])).await?;
-        let mut bundle = Bundle { process, _confinement: confinement, first: None };
+        let mut bundle = Bundle {
+            process,
+            _confinement: confinement,
+            _only: only,
+            patience: self.deps.config.timeouts.checkout,
+            first: None,
+            words: Vec::new(),
+            is_stderr_open: true,
+        };
         // Git says what is wrong before the first byte.
         bundle.first = bundle.next().await?;
         Ok(bundle)
@@ -53,19 +92,41 @@ impl Bundle {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        let mut piece = vec![0; PIECE];
-        let read = self.process.stdout.read(&mut piece).await;
-        let size = read.map_err(|error| format!("git could not be heard: {error}"))?;
-        if size > 0 {
-            piece.truncate(size);
-            return Ok(Some(piece.into()));
+        let patience = self.patience;
+        let read = tokio::time::timeout(patience.get(), self.read()).await;
+        read.unwrap_or_else(|_| {
+            Err(format!(
+                "git has said nothing for {patience} (`timeouts.checkout`); what the agent has made of its clone may hold it up"
+            ))
+        })
+    }
+
+    /// The next piece, while what git says besides is heard too: it waits where nobody reads that.
+    async fn read(&mut self) -> Result<Option<Bytes>, String> {
+        let (mut piece, mut said) = (vec![0; PIECE], vec![0; LAST_WORDS]);
+        let mut is_stdout_open = true;
+        while is_stdout_open || self.is_stderr_open {
+            tokio::select! {
+                read = self.process.stdout.read(&mut piece), if is_stdout_open => {
+                    let size = read.map_err(|error| format!("git could not be heard: {error}"))?;
+                    if size > 0 {
+                        piece.truncate(size);
+                        return Ok(Some(piece.into()));
+                    }
+                    is_stdout_open = false;
+                }
+                read = self.process.stderr.read(&mut said), if self.is_stderr_open => {
+                    let size = read.unwrap_or(0);
+                    self.is_stderr_open = size > 0;
+                    let room = LAST_WORDS - self.words.len();
+                    self.words.extend_from_slice(&said[..size.min(room)]);
+                }
+            }
         }
         if self.process.control.ended().await == Ended::Code(0) {
             return Ok(None);
         }
-        let mut words = Vec::new();
-        let _ = (&mut self.process.stderr).take(LAST_WORDS).read_to_end(&mut words).await;
-        let words = String::from_utf8_lossy(&words);
+        let words = String::from_utf8_lossy(&self.words);
         Err(format!("git could not bundle the branch: {}", words.trim()))
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct LiveSessions {
     pub(super) removals: Mutex<Removals>,
     /// What the last sweep has kept.
     pub(super) kept: Mutex<KeptSessions>,
+    /// Sessions of which git makes a bundle.
+    pub(super) bundled: Mutex<HashSet<Arc<str>>>,
 }
 
 /// Sessions that are being removed: nobody takes them up again.
@@ -114,6 +116,7 @@ impl LiveSessions {
             waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
             removals: Mutex::default(),
             kept: Mutex::default(),
+            bundled: Mutex::default(),
         }
     }
 

@@ -234,9 +234,10 @@ pub(super) async fn start_in(
     let (mut supervisor, patience) = (None, deps.config.timeouts.start);
     let given = agent.latest_env();
     let policy = &given.reach.policy;
-    let started = start::start(deps, agent, &folder, policy, &mut supervisor, |places, door| {
-        agent.spec(&given, &launch, places, door)
-    });
+    let started =
+        start::start_agent(deps, agent, &folder, policy, &mut supervisor, |places, door| {
+            agent.spec(&given, &launch, places, door)
+        });
     let started = tokio::select! {
         biased;
         () = deps.stop.cancelled() => Err("the server stops".to_owned()),

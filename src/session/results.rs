@@ -110,8 +110,9 @@ pub(super) async fn note_beginning(
     let look = session.inbox.wait_in_turn(deadline, maker.look()).await?;
     let Some(look) = look else { return Ok(()) };
     if !look.is_empty() && session.snapshots.look.as_ref() != Some(&look) {
-        let taken = session.inbox.serve_during(maker.take_snapshot("begin", &look)).await;
-        if let Err(why) = taken {
+        // Whoever stops waiting ends git with its process.
+        let taking = maker.take_snapshot("begin", &look);
+        if let Err(why) = session.inbox.wait_in_turn(deadline, taking).await? {
             give_up(session, turn, &why);
             return Ok(());
         }
@@ -140,14 +141,17 @@ pub(super) async fn gather(
         return;
     }
     let maker = Maker::new(session, turn);
-    let Some(after) = session.inbox.serve_during(maker.look()).await else { return };
+    // A turn that is canceled meanwhile has ended: what it has left is said of the next one.
+    let looked = session.inbox.wait_in_turn(None, maker.look()).await;
+    let Ok(Some(after)) = looked else { return };
     let tells_tools = matches!(session.agent.config.driver, DriverKind::Claude | DriverKind::Acp);
     let is_idle = after.is_cut && tells_tools && !turn.translator.has_called_tools();
     if (after == before && !after.is_cut) || is_idle {
         session.snapshots.look = Some(after);
         return;
     }
-    match session.inbox.serve_during(maker.make(&after)).await {
+    let Ok(made) = session.inbox.wait_in_turn(None, maker.make(&after)).await else { return };
+    match made {
         Ok((artifacts, writes)) => {
             session.snapshots.look = Some(after);
             turn.translator.add_results(artifacts);
@@ -212,14 +216,10 @@ impl Maker {
         let most = [limits.patch.get().to_string(), limits.changes.to_string()];
         let [patch, changes] = &most;
         let args = ["-c", SCRIPT, "snapshot", mode, patch, changes];
-        let (mut supervisor, policy) = (None, Arc::new(Policy::default()));
+        let policy = Arc::new(Policy::default());
         let spec = |places: &_, _| self.agent.own_spec("/bin/sh", &args, places);
-        let started =
-            start::start(&self.deps, &self.agent, &folder, &policy, &mut supervisor, spec).await;
-        if let Some(supervisor) = supervisor {
-            supervisor.give_up().await;
-        }
-        let (mut process, _confinement) = started.map_err(|error| NoSnapshot::of(&error))?;
+        let started = start::start_script(&self.deps, &self.agent, &folder, &policy, spec).await;
+        let (mut process, _confinement) = started.map_err(NoSnapshot::Failed)?;
         self.hear(&mut process).await?;
         Ok(folder)
     }

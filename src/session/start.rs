@@ -81,6 +81,51 @@ impl Confinement {
     }
 }
 
+/// Starts the agent itself, whose CLI is to trust what the operator wants it to. As [`start`] in all else.
+///
+/// # Errors
+///
+/// When the program cannot be run, or its sandbox cannot be made.
+pub(super) async fn start_agent(
+    deps: &SessionDeps,
+    agent: &Agent,
+    folder: &Folder,
+    policy: &Arc<Policy>,
+    supervisor: &mut Option<Prepared>,
+    spec: impl FnOnce(&Places, DoorWords) -> Spec,
+) -> Result<(Process, Confinement), process::Error> {
+    let projects = agent.trusted_projects(&deps.isolation.places(folder));
+    if !projects.is_empty() {
+        // While no CLI of the session lives, which writes this file as well.
+        let edit = move |state: &[u8]| trust_projects(state, &projects);
+        folder.edit(STATE_FILE, LONGEST_STATE, edit).await?;
+    }
+    start(deps, agent, folder, policy, supervisor, spec).await
+}
+
+/// Starts a script of the server's own beside the agent, within `timeouts.start`. Dropping this ends the start.
+///
+/// # Errors
+///
+/// Why it has not begun, for people.
+pub(super) async fn start_script(
+    deps: &SessionDeps,
+    agent: &Agent,
+    folder: &Folder,
+    policy: &Arc<Policy>,
+    spec: impl FnOnce(&Places, DoorWords) -> Spec,
+) -> Result<(Process, Confinement), String> {
+    let (mut supervisor, patience) = (None, deps.config.timeouts.start);
+    let starting = start(deps, agent, folder, policy, &mut supervisor, spec);
+    let started = tokio::time::timeout(patience.get(), starting).await;
+    if let Some(supervisor) = supervisor {
+        supervisor.give_up().await;
+    }
+    let started =
+        started.map_err(|_| format!("it did not begin within {patience} (`timeouts.start`)"))?;
+    started.map_err(|error| error.to_string())
+}
+
 /// Starts a process of this agent, with paths as it finds them and a way out by this policy. As long as it has
 /// not begun, what starts it lies in `supervisor`: whoever stops waiting for this, and whoever gets an error,
 /// gives that up.
@@ -97,12 +142,6 @@ pub(super) async fn start(
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Confinement), process::Error> {
     let isolation = &deps.isolation;
-    let projects = agent.trusted_projects(&isolation.places(folder));
-    if !projects.is_empty() {
-        folder
-            .edit(STATE_FILE, LONGEST_STATE, move |state| trust_projects(state, &projects))
-            .await?;
-    }
     let credential = isolation.is_sandboxed().then(|| deps.egress.issue_credential(policy.clone()));
     let door = credential.as_ref().map(|credential| credential.env(isolation.proxy_port()));
     if let (Some(credential), Some(source)) = (&credential, &agent.clone_source) {

@@ -85,12 +85,7 @@ pub(super) async fn start_git(
     let folder = agent.workspaces.folder(session).await.map_err(|error| error.to_string())?;
     let spec = |places: &Places, door: DoorWords| agent.clone_spec(script, places, door);
     let nothing = Arc::new(Policy::nothing("workspace.repository"));
-    let mut supervisor = None;
-    let started = start::start(deps, agent, &folder, &nothing, &mut supervisor, spec).await;
-    if let Some(supervisor) = supervisor {
-        supervisor.give_up().await;
-    }
-    started.map_err(|error| error.to_string())
+    start::start_script(deps, agent, &folder, &nothing, spec).await
 }
 
 /// Changed files, and commits.
