@@ -360,7 +360,7 @@ impl Agent {
                 ))
             }
             DriverKind::Command | DriverKind::Acp
-                if policy.allow.is_empty() && policy.routes.is_empty() =>
+                if policy.allow.is_empty() && policy.ask.is_empty() && policy.routes.is_empty() =>
             {
                 Some(format!(
                     "`{key}` reaches nothing on the network; name the hosts that it needs in `agents.{key}.egress.allow`"

@@ -1,6 +1,7 @@
 //! Why a client command could not do what it was asked, and the exit code that says so.
 
 use super::exit;
+use super::local::told;
 use super::terminal::{clean, clean_line, cut};
 use crate::config;
 use pilothouse_a2a::client::ClientError;
@@ -46,7 +47,11 @@ impl Failure {
         };
         let failure = match error {
             ClientError::Transport(_) => Self::unreachable(url, &root_cause(error)),
-            ClientError::Http { status: 401 | 403, .. } => Self::not_authorised(url),
+            ClientError::Http { status: 403, body, .. } => match told(body.as_bytes()) {
+                Some(words) => Self::new(exit::NOT_AUTHORISED, words),
+                None => Self::not_authorised(url),
+            },
+            ClientError::Http { status: 401, .. } => Self::not_authorised(url),
             ClientError::Http { status: 429, body, .. } => {
                 let message =
                     format!("the server at {url} refuses for now: {}", answered(429, body));
@@ -68,9 +73,8 @@ impl Failure {
                 Self::usage(error.to_string())
             }
             ClientError::Rpc(told) => match error.kind() {
-                Some(ErrorKind::Unauthenticated | ErrorKind::PermissionDenied) => {
-                    Self::not_authorised(url)
-                }
+                Some(ErrorKind::Unauthenticated) => Self::not_authorised(url),
+                Some(ErrorKind::PermissionDenied) => Self::new(exit::NOT_AUTHORISED, &told.message),
                 Some(ErrorKind::TaskNotCancelable) => Self::new(exit::FAILED, &told.message),
                 Some(ErrorKind::ResourceExhausted) => {
                     Self::new(exit::REFUSED_FOR_NOW, &told.message)
@@ -170,6 +174,20 @@ mod tests {
         let error = ClientError::Http { status: 429, body: "busy".to_owned(), retry_after: None };
         assert_eq!(Failure::of_client(&error, "http://x").code, 75);
         assert_eq!(code(ErrorKind::TaskNotCancelable), 1);
+    }
+
+    #[test]
+    fn what_a_token_does_not_allow_is_told_in_the_words_of_the_server() {
+        let words = "the token `watcher` does not have the scope `answer`";
+        let kind = ErrorKind::PermissionDenied.codes().json_rpc;
+        let error = RpcError { code: kind, message: words.to_owned(), data: None };
+        let body = serde_json::json!({"error": {"message": words}}).to_string();
+        for error in
+            [ClientError::Rpc(error), ClientError::Http { status: 403, body, retry_after: None }]
+        {
+            let failure = Failure::of_client(&error, "http://x");
+            assert_eq!((failure.code, failure.message.as_str()), (77, words));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::markdown::Printer;
 use super::outcome::{last_message, remark, text_of, words};
 use super::send::watch_command;
-use super::tasks::render_question_on;
+use super::tasks::{Ask, render_question_on};
 use super::terminal::{DIM, Filter, Screen, Spinner, WAITS, clean, clean_line, cut, shows, styled};
 use super::{exit, outcome};
 use anstream::adapter::strip_str;
@@ -176,6 +176,7 @@ impl<W: Write> Show<W> {
     pub(super) fn take(&mut self, event: &StreamResponse) -> io::Result<()> {
         let asked = self.task.as_ref().is_some_and(|task| task.status.state.is_interrupted());
         let is_first = self.task.is_none();
+        let refused = self.task.as_ref().and_then(|task| refusal_line(task, event));
         match (&mut self.task, event) {
             (Some(task), event) => task.apply(event),
             (None, StreamResponse::Task(task)) => self.task = Some(task.clone()),
@@ -197,6 +198,9 @@ impl<W: Write> Show<W> {
                 self.note_status(update.status.state, said.as_deref());
                 if asked && !update.status.state.is_interrupted() {
                     self.show_message("◀")?;
+                }
+                if let Some(line) = refused {
+                    self.show_step(&line)?;
                 }
                 if let Some(line) = step_line(&update.status, self.transcript.is_some()) {
                     self.show_step(&line)?;
@@ -533,6 +537,19 @@ fn is_task(event: &StreamResponse) -> bool {
 }
 
 /// A line about a step of the agent; where not all of them are wanted, none about what merely went well.
+/// What a message has denied that was no answer to the open permission in form: the server says how it took the words.
+fn refusal_line(task: &Task, event: &StreamResponse) -> Option<String> {
+    let StreamResponse::StatusUpdate(update) = event else { return None };
+    let ask = Ask::of(task).filter(Ask::is_permission)?;
+    let message = update.status.message.as_ref()?;
+    message.metadata.as_ref()?.get("decision").filter(|decision| decision == "deny")?;
+    let said = clean_line(&message.text_content());
+    Some(format!(
+        "denied: {}; {said}; `pilothouse approve` permits what is still asked",
+        ask.describe()
+    ))
+}
+
 fn step_line(status: &TaskStatus, all: bool) -> Option<String> {
     let message = status.message.as_ref().filter(|_| status.state == TaskState::Working)?;
     let data = message.parts.iter().find_map(|part| match &part.content {

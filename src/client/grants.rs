@@ -6,7 +6,7 @@ use super::local::{Server, body, escape};
 use super::names::find_ask;
 use super::outcome::ago;
 use super::table::table;
-use super::tasks::print_json;
+use super::tasks::{Ask, print_json};
 use super::terminal::{Screen, clean_line};
 use clap::{Args, Subcommand};
 use pilothouse_a2a::time::Timestamp;
@@ -78,6 +78,10 @@ pub(crate) async fn defer(args: DeferArgs, server: &Server) -> Result<u8, Failur
     let reply: Value = serde_json::from_slice(&reply).unwrap_or_default();
     let until = reply["ask"]["deferral"]["until"].as_str().unwrap_or("later");
     println!("deferred until {}; it can be answered at any time", clean_line(until));
+    let ask = Ask::of_data(&reply["ask"]);
+    for line in ask.how_to_answer(found.task.as_str(), found.server.options(), Timestamp::now()) {
+        println!("{line}");
+    }
     Ok(0)
 }
 

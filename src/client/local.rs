@@ -6,7 +6,8 @@ pub(crate) mod listener;
 use super::complete;
 use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
-use api::told;
+use api::leads_up;
+pub(super) use api::told;
 use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError, card};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -226,6 +227,9 @@ impl Server {
         posted: Option<&Value>,
         patience: Duration,
     ) -> Result<reqwest::Response, Failure> {
+        if leads_up(path) {
+            return Err(Failure::usage("a name with the part `.` or `..` leads to nothing here"));
+        }
         let url = parsed(&self.with_caller(&format!("{base}{path}")))?;
         let mut request = http(&url, patience)?.request(method, url);
         if let Some(token) = &self.token {
@@ -254,7 +258,8 @@ impl Server {
             (403, Some(told)) => Failure::new(super::exit::NOT_AUTHORISED, told),
             (404, Some(told)) => Failure::missing(told),
             (404, None) => Failure::missing(format!("{} has no {path}", self.url)),
-            (409, Some(told)) => Failure::usage(told),
+            (429, Some(told)) => Failure::new(super::exit::REFUSED_FOR_NOW, told),
+            (400..=499, Some(told)) => Failure::usage(told),
             (_, told) => Failure::new(
                 super::exit::UNAVAILABLE,
                 told.unwrap_or_else(|| {

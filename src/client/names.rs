@@ -7,6 +7,7 @@
 //! the open asks. So a short id costs one page of each agent, however much is stored. An ambiguous one is an
 //! error that lists the candidates.
 
+use super::exit;
 use super::failure::Failure;
 use super::list::read_list;
 use super::local::{Server, escape};
@@ -260,10 +261,10 @@ async fn look_for_session(
 
 // === asks ===
 
-/// The open asks of all agents, or of the named one, oldest first.
 /// The members of an ask that name it, in the order in which they are looked through.
 const ASK_IDS: [&str; 4] = ["shortId", "askId", "taskId", "contextId"];
 
+/// The open asks of all agents, or of the named one, oldest first.
 async fn open_asks(server: &Server) -> Result<Vec<Candidate<Value>>, Failure> {
     read_asks(server, "/api/v1/asks").await
 }
@@ -300,30 +301,10 @@ pub(super) async fn find_ask(server: &Server, text: Option<&str>) -> Result<Foun
             // Those for later are asked for by name alone.
             asks.extend(read_asks(server, "/api/v1/asks?state=deferred").await?);
             asks.dedup_by(|one, other| one.ids == other.ids);
-            // The ids of an ask lead to it alone, the others to the first ask of the task.
-            let of_task = |at: usize, asks: &mut Vec<Candidate<Value>>| {
-                let mut tasks = Vec::new();
-                asks.retain(|ask| {
-                    let task = ask.ids[2].clone();
-                    let is_first = at < 2 || !tasks.contains(&task);
-                    tasks.push(task);
-                    is_first
-                });
-            };
-            let mut found = None;
-            for at in 0..ASK_IDS.len() {
-                of_task(at, &mut asks);
-                let of_kind = asks.iter().map(|ask| Candidate {
-                    ids: vec![ask.ids[at].clone()],
-                    about: ask.about.clone(),
-                    value: ask.value.clone(),
-                });
-                found = pick("open asks", text, of_kind.collect())?;
-                if found.is_some() {
-                    break;
-                }
+            match pick_ask(asks, text)? {
+                Some(ask) => Some(ask),
+                None => find_other_ask(server, text).await?,
             }
-            found
         }
     };
     let Some(ask) = found else {
@@ -336,6 +317,49 @@ pub(super) async fn find_ask(server: &Server, text: Option<&str>) -> Result<Foun
     let leads = agents.into_iter().find(|(name, _)| *name == agent);
     let server = leads.map_or_else(|| server.clone(), |(_, server)| server);
     Ok(FoundAsk { server, task, listed: Some(ask) })
+}
+
+/// The ask that a text names by its id, or that of its task or context.
+fn pick_ask(mut asks: Vec<Candidate<Value>>, text: &str) -> Result<Option<Value>, Failure> {
+    for (at, _) in ASK_IDS.iter().enumerate() {
+        // The ids of an ask lead to it alone, the others to the first ask of the task.
+        let mut tasks = Vec::new();
+        asks.retain(|ask| {
+            let task = ask.ids[2].clone();
+            let is_first = at < 2 || !tasks.contains(&task);
+            tasks.push(task);
+            is_first
+        });
+        let of_kind = asks.iter().map(|ask| Candidate {
+            ids: vec![ask.ids[at].clone()],
+            about: ask.about.clone(),
+            value: ask.value.clone(),
+        });
+        if let Some(found) = pick("open asks", text, of_kind.collect())? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// An ask that is not among the open ones of the caller: one that has ended, or one of another caller, for an admin.
+async fn find_other_ask(server: &Server, text: &str) -> Result<Option<Value>, Failure> {
+    let named = server.get(&format!("/api/v1/asks/{}", escape(text))).await;
+    if let Some(ask) = unless_missing(named)?.filter(|ask| ask.get("askId").is_some()) {
+        return Ok(Some(ask));
+    }
+    let all = server.of_all_callers();
+    let mut asks = Vec::new();
+    for path in ["/api/v1/asks", "/api/v1/asks?state=deferred"] {
+        match read_asks(&all, path).await {
+            Ok(more) => asks.extend(more),
+            // Only an admin reads those of other callers.
+            Err(failure) if failure.code == exit::NOT_AUTHORISED => return Ok(None),
+            Err(failure) => return Err(failure),
+        }
+    }
+    asks.dedup_by(|one, other| one.ids == other.ids);
+    pick_ask(asks, text)
 }
 
 /// Whether a text names an open ask, so that it is hardly an answer.

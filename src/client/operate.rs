@@ -1,5 +1,6 @@
 //! `pilothouse reload`, `drain` and `erase`: what an admin does with a running server.
 
+use super::exit;
 use super::failure::Failure;
 use super::local::Server;
 use clap::Args;
@@ -51,12 +52,17 @@ pub(crate) async fn erase(
     for each in &left {
         eprintln!("not removed: {each}");
     }
-    Ok(if left.is_empty() { 0 } else { super::exit::FAILED })
+    Ok(if left.is_empty() { 0 } else { exit::FAILED })
 }
 
 /// Has the server read its configuration again, and says what came of it.
 pub(crate) async fn reload(server: &Server) -> Result<u8, Failure> {
-    let told = server.call(Method::POST, "/api/v1/reload", None).await?;
+    let told = server.call(Method::POST, "/api/v1/reload", None).await;
+    let told = told.map_err(|failure| match failure.code {
+        // The server answers, and its configuration is what is wrong.
+        exit::USAGE if !failure.is_missing => Failure { code: exit::CONFIG, ..failure },
+        _ => failure,
+    })?;
     let keys = |name: &str| {
         let keys = told.get(name).and_then(Value::as_array).into_iter().flatten();
         keys.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")

@@ -37,12 +37,15 @@ impl ResultArgs {
 
     /// Carries it out for a task that has come to its end, or asks.
     pub(super) async fn keep(&self, task: &Task, server: &Server) -> Result<(), Failure> {
+        for line in self.tell_open(task, server.options()) {
+            eprintln!("{line}");
+        }
         if let Some(folder) = &self.out {
             for artifact in &task.artifacts {
                 save(artifact, folder, server).await?;
             }
         }
-        if self.apply {
+        if self.apply && !task.status.state.is_interrupted() {
             let patches = task.artifacts.iter().filter(|one| one.name.as_deref() == Some("patch"));
             let turn = patches.flat_map(|patch| &patch.parts).find(|part| is_of_turn(part));
             match turn {
@@ -51,6 +54,28 @@ impl ResultArgs {
             }
         }
         Ok(())
+    }
+
+    /// What is not there yet because the agent asks first, and how to get it after the answer.
+    fn tell_open(&self, task: &Task, options: &str) -> Vec<String> {
+        if !task.status.state.is_interrupted() {
+            return Vec::new();
+        }
+        let quoted = |id: &str| shell_words::quote(&clean_line(id)).into_owned();
+        let context = quoted(task.context_id.as_str());
+        let mut lines = Vec::new();
+        if self.apply {
+            lines.push(format!(
+                "nothing was applied yet: answer with --apply, or after the answer: pilothouse sessions apply{options} {context}"
+            ));
+        }
+        if let Some(folder) = &self.out {
+            lines.push(format!(
+                "the artifacts are not complete yet: answer with --out {}",
+                quoted(&folder.display().to_string())
+            ));
+        }
+        lines
     }
 }
 
@@ -242,6 +267,7 @@ fn no_git(error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pilothouse_a2a::task::{TaskState, TaskStatus};
 
     #[test]
     fn no_name_of_an_artifact_leads_out_of_the_folder() {
@@ -292,5 +318,21 @@ mod tests {
         let data = Part::data(serde_json::json!({}));
         assert_eq!(file_name(&artifact, &data, 0), "notes.json");
         assert_eq!(file_name(&artifact, &Part::raw(vec![]).named("x.png"), 0), "x.png");
+    }
+
+    #[test]
+    fn what_an_ask_holds_back_is_told_with_the_commands_that_get_it() {
+        let told = |state, results: &ResultArgs| {
+            let status = TaskStatus { state, message: None, timestamp: None };
+            let task = Task::new("t-1".into(), "c-1".into(), status);
+            results.tell_open(&task, " --url http://x").join("\n")
+        };
+        let both = ResultArgs { out: Some("results".into()), apply: true };
+        insta::assert_snapshot!(told(TaskState::InputRequired, &both), @r"
+        nothing was applied yet: answer with --apply, or after the answer: pilothouse sessions apply --url http://x c-1
+        the artifacts are not complete yet: answer with --out results
+        ");
+        assert_eq!(told(TaskState::Completed, &both), "");
+        assert_eq!(told(TaskState::InputRequired, &ResultArgs::default()), "");
     }
 }

@@ -77,6 +77,18 @@ pub(crate) struct SendArgs {
     pub(crate) agent: AgentArgs,
 }
 
+/// A message, and the line that tells what it decided once the server has accepted it.
+pub(super) struct OutgoingMessage {
+    pub(super) request: SendMessageRequest,
+    pub(super) decided: Option<String>,
+}
+
+impl From<SendMessageRequest> for OutgoingMessage {
+    fn from(request: SendMessageRequest) -> Self {
+        Self { request, decided: None }
+    }
+}
+
 /// Whether a person is asked.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct InputArgs {
@@ -132,11 +144,7 @@ pub(crate) async fn run(
             &mut std::io::stdout().lock(),
         );
     }
-    let (code, task) = hold_turn(&client, request, (screen, args.json), server).await?;
-    if let Some(task) = task {
-        args.results.keep(&task, server).await?;
-    }
-    Ok(code)
+    hold_turn_and_keep(&client, request.into(), (screen, args.json), server, &args.results).await
 }
 
 /// A conversation at the terminal: each line is a message. It ends with Ctrl-D, and the last outcome is its exit code.
@@ -157,7 +165,7 @@ async fn chat(
         let mut request = request(&args, &mut std::io::empty())?;
         (request.message.context_id, request.message.task_id) = (context.clone(), task.take());
         let last;
-        (code, last) = hold_turn(client, request, (screen, false), server).await?;
+        (code, last) = hold_turn(client, request.into(), (screen, false), server).await?;
         if let Some(task) = &last {
             args.results.keep(task, server).await?;
         }
@@ -174,27 +182,41 @@ async fn chat(
 /// the outcome.
 pub(super) async fn converse(
     client: &Client,
-    request: SendMessageRequest,
+    message: impl Into<OutgoingMessage>,
     to: (Screen, bool),
     server: &Server,
 ) -> Result<u8, Failure> {
-    Ok(hold_turn(client, request, to, server).await?.0)
+    Ok(hold_turn(client, message.into(), to, server).await?.0)
+}
+
+/// The same, and keeps what the task has left.
+pub(super) async fn hold_turn_and_keep(
+    client: &Client,
+    message: OutgoingMessage,
+    to: (Screen, bool),
+    server: &Server,
+    results: &ResultArgs,
+) -> Result<u8, Failure> {
+    let (code, task) = hold_turn(client, message, to, server).await?;
+    if let Some(task) = task {
+        results.keep(&task, server).await?;
+    }
+    Ok(code)
 }
 
 /// The same, with the task.
 async fn hold_turn(
     client: &Client,
-    request: SendMessageRequest,
+    mut message: OutgoingMessage,
     to: (Screen, bool),
     server: &Server,
 ) -> Result<(u8, Option<Task>), Failure> {
-    let mut request = request;
     loop {
-        let (end, show) = send_once(client, &request, to, server).await?;
+        let (end, show) = send_once(client, &message, to, server).await?;
         let code = left_or(end, show.task(), show.code());
         let Some(task) = show.task() else { return Ok((code, None)) };
         match conclude(task, (end, Some(show.began())), to, server)? {
-            Some(answer) => request = answer,
+            Some(answer) => message = answer,
             None => return Ok((code, Some(task.clone()))),
         }
     }
@@ -203,14 +225,16 @@ async fn hold_turn(
 /// Sends a message and shows its task until that is over, or asks.
 async fn send_once(
     client: &Client,
-    request: &SendMessageRequest,
+    OutgoingMessage { request, decided }: &OutgoingMessage,
     (screen, json): (Screen, bool),
     server: &Server,
 ) -> Result<(End, Show<Stdout>), Failure> {
+    let tell = || decided.iter().for_each(|line| eprintln!("{line}"));
     let failure = |error: ClientError| server.failure(&error);
     let mut show = Show::new(std::io::stdout(), screen, json, server.options());
     let end = match client.stream(request).await {
         Ok(events) => {
+            tell();
             follow(client, events, &mut show, Interrupt::Cancels, FollowUntil::NextAsk).await?
         }
         Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
@@ -219,6 +243,7 @@ async fn send_once(
     if end == End::NoStream {
         // An agent that does not stream answers once.
         let event = event(client.send(request).await.map_err(failure)?);
+        tell();
         show.take(&event)?;
         show.finish()?;
         return Ok((End::Settled, show));
@@ -232,7 +257,7 @@ pub(super) fn conclude(
     (end, began): (End, Option<Instant>),
     (screen, json): (Screen, bool),
     server: &Server,
-) -> Result<Option<SendMessageRequest>, Failure> {
+) -> Result<Option<OutgoingMessage>, Failure> {
     tell(task, began, screen);
     let asked = Ask::of(task).filter(|_| screen.asks && !json && end == End::Settled);
     let answer = asked.map(|ask| ask_person(task, &ask)).transpose()?.flatten();

@@ -295,7 +295,10 @@ impl Service {
         let before = log.head();
         let refusal =
             message.as_ref().and_then(|message| asks::explain_refusal(&decision, message));
-        let refusal = refusal.map(|words| Message::new(Role::Agent, vec![Part::text(words)]));
+        let refusal = refusal.map(|words| Message {
+            metadata: Some([("decision".to_owned(), "deny".into())].into_iter().collect()),
+            ..Message::new(Role::Agent, vec![Part::text(words)])
+        });
         let records = message.map(Record::Message).into_iter();
         let records = records.chain([state_record(log, TaskState::Working, refusal)]);
         let stored =

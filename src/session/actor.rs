@@ -37,6 +37,7 @@ use crate::store::{self, Durability, Write};
 use crate::telemetry::TurnEnd;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::Outcome;
+use pilothouse_egress::HostAnswer;
 use pilothouse_sandbox::supervisor::Word;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -164,7 +165,7 @@ impl Actor {
                     tokio::task::yield_now().await;
                 }
                 // There is no task that could ask.
-                question = running.confinement.next_question() => question.answer(false),
+                question = running.confinement.next_question() => question.answer(HostAnswer::None),
                 refusal = running.confinement.next_refusal() => {
                     live.note_refusal(deps, None, &key.scope, &refusal);
                 }

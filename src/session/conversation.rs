@@ -33,7 +33,7 @@ use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
 use hosts::WaitingHosts;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::{Answer, Ask, Limit, Outcome, Timer, Turn as Prompt};
+use pilothouse_agents::{Ask, Limit, Outcome, Timer, Turn as Prompt};
 use pilothouse_egress::Refusal;
 use pilothouse_sandbox::isolation::Obstacle;
 use pilothouse_sandbox::process::Ended;
@@ -351,7 +351,7 @@ impl<'a> Conversation<'a> {
         for command in commands {
             match command {
                 Command::Tell(ask, answer) if WaitingHosts::is_about(&ask) => {
-                    self.hosts.answer(&ask, matches!(answer, Answer::Allow { .. }));
+                    self.hosts.answer(&ask, &answer);
                 }
                 Command::Tell(ask, answer) => {
                     let steps = self.running.driver.answer(&ask, &answer);

@@ -225,7 +225,7 @@ fn all_that_waits_is_listed_page_by_page() {
             ("/api/v1/asks", _) => ("t-1", "more"),
             _ => return None,
         };
-        let ask = json!({"askId": format!("ask-of-{task}"), "taskId": task, "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "ls"}, "created": "2020-01-01T00:00:00Z"});
+        let ask = json!({"askId": format!("ask-of-{task}"), "taskId": task, "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "ls"}, "state": "open", "created": "2020-01-01T00:00:00Z"});
         let page = json!({"asks": [ask], "nextPageToken": next});
         Some(("application/json", page.to_string()))
     });
@@ -235,7 +235,8 @@ fn all_that_waits_is_listed_page_by_page() {
     assert_eq!(rows.len(), 2);
     for (row, task) in rows.iter().zip(["t-1", "t-2"]) {
         let id = format!("ask-of-{task}");
-        assert_eq!((row[..3].to_vec(), row.last()), (vec![&*id, "claude", "Bash"], Some(&"ls")));
+        let wanted = vec![&*id, "open", "claude", "Bash"];
+        assert_eq!((row[..4].to_vec(), row.last()), (wanted, Some(&"ls")));
     }
 }
 

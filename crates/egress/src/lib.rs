@@ -57,7 +57,7 @@ pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
 pub use push_rule::PushRule;
-pub use question::HostQuestion;
+pub use question::{HostAnswer, HostQuestion};
 pub use refusal::{Reason, Refusal};
 pub use refusal_of_model::ModelRefusal;
 pub use route::{BadVariable, ModelRoute, Route, take_keys, take_keys_beside};

@@ -2,7 +2,8 @@
 
 use super::connection::{Connection, Refused};
 use super::git::{self, GitRoute};
-use super::policy::{Target, Unreadable};
+use super::policy::{Host, Target, Unreadable};
+use super::question::HostAnswer;
 use super::reach::Unreached;
 use super::refusal::Refusal;
 use super::route::{ModelRoute, Route};
@@ -146,12 +147,22 @@ impl Connection {
             return Ok(target);
         }
         if live.policy.asks_about(&target) {
+            // No answer would open an inner network. A name is not resolved before a person allows it.
+            if let Host::Address(address) = target.host
+                && !self.core.may_reach(address.to_canonical())
+            {
+                return Err(refuse(live, &Refusal::inner(&target)));
+            }
             // A request that waits for a person leaves its place to others, to the session's model above all.
             drop(self.take_permit());
-            let is_allowed = live.questions.ask(&target).await;
+            let answer = live.questions.ask(&target).await;
             self.acquire_permit(live).await;
-            if is_allowed {
-                return Ok(target);
+            match answer {
+                HostAnswer::Allow => return Ok(target),
+                HostAnswer::Deny(reason) => {
+                    return Err(refuse(live, &Refusal::denied(&target, &reason)));
+                }
+                HostAnswer::None => {}
             }
         }
         let key = &live.policy.key;

@@ -14,7 +14,18 @@ pub struct HostQuestion {
     pub host: String,
     /// Its port.
     pub port: u16,
-    answer: oneshot::Sender<bool>,
+    answer: oneshot::Sender<HostAnswer>,
+}
+
+/// What comes of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostAnswer {
+    /// The connection is let through.
+    Allow,
+    /// It is not, for this reason.
+    Deny(String),
+    /// Nobody has decided, so it is not.
+    None,
 }
 
 /// The connections of one credential that wait.
@@ -27,9 +38,9 @@ pub(super) struct HostQuestions {
 
 impl HostQuestion {
     /// Lets the connection through, or not.
-    pub fn answer(self, is_allowed: bool) {
+    pub fn answer(self, answer: HostAnswer) {
         // One that has left does not hear it.
-        let _ = self.answer.send(is_allowed);
+        let _ = self.answer.send(answer);
     }
 
     /// Whether the connection has left, or has waited for too long.
@@ -49,13 +60,14 @@ impl HostQuestions {
     }
 
     /// Asks whether this connection may pass, and waits for the answer; not where too many wait, or for too long.
-    pub(super) async fn ask(&self, target: &Target) -> bool {
-        let Ok(_place) = self.places.try_acquire() else { return false };
+    pub(super) async fn ask(&self, target: &Target) -> HostAnswer {
+        let Ok(_place) = self.places.try_acquire() else { return HostAnswer::None };
         let (answer, answered) = oneshot::channel();
         let (host, port) = (target.host.to_string(), target.port);
         self.waiting.lock().push_back(HostQuestion { host, port, answer });
         self.arrived.notify_one();
-        matches!(tokio::time::timeout(self.longest, answered).await, Ok(Ok(true)))
+        let answered = tokio::time::timeout(self.longest, answered).await;
+        answered.ok().and_then(Result::ok).unwrap_or(HostAnswer::None)
     }
 
     /// The next question; nothing is lost when the caller goes away while it waits.
@@ -91,27 +103,27 @@ mod tests {
     #[tokio::test]
     async fn a_connection_passes_as_it_is_answered_and_one_that_finds_no_place_does_not() {
         let questions = HostQuestions::new(1, Duration::from_secs(60));
-        for is_allowed in [true, false] {
+        for answer in [HostAnswer::Allow, HostAnswer::Deny("against policy".to_owned())] {
             let target = target(443);
             let asked = questions.ask(&target);
             tokio::pin!(asked);
             assert!(asked.as_mut().now_or_never().is_none());
-            assert_eq!(questions.ask(&target).now_or_never(), Some(false));
+            assert_eq!(questions.ask(&target).now_or_never(), Some(HostAnswer::None));
             let question = questions.next().await;
             assert_eq!((question.host.as_str(), question.port), ("a.test", 443));
-            question.answer(is_allowed);
-            assert_eq!(asked.await, is_allowed);
+            question.answer(answer.clone());
+            assert_eq!(asked.await, answer);
         }
     }
 
     #[tokio::test]
     async fn a_question_that_nobody_takes_is_no_and_a_connection_that_has_left_asks_nothing() {
         let questions = HostQuestions::new(2, Duration::from_millis(1));
-        assert!(!questions.ask(&target(443)).await);
+        assert_eq!(questions.ask(&target(443)).await, HostAnswer::None);
         assert!(questions.next().now_or_never().is_none());
         let target = target(80);
         let asked = async { questions.ask(&target).await };
         let dropped = async { drop(questions.next().await) };
-        assert!(!tokio::join!(asked, dropped).0);
+        assert_eq!(tokio::join!(asked, dropped).0, HostAnswer::None);
     }
 }

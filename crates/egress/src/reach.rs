@@ -136,7 +136,8 @@ impl Core {
         }
     }
 
-    fn may_reach(&self, address: IpAddr) -> bool {
+    /// Whether a session may be connected to this address.
+    pub(super) fn may_reach(&self, address: IpAddr) -> bool {
         inward(address).is_none() || self.inner.iter().any(|network| network.contains(&address))
     }
 }

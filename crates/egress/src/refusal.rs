@@ -33,6 +33,8 @@ pub struct Refusal {
 pub enum Reason {
     /// No rule permits it.
     NotAllowed,
+    /// A person who was asked has denied it.
+    Denied,
     /// It leads, with at least one address, into a network that sessions do not reach.
     Inner,
     /// It is no destination that can be read.
@@ -62,6 +64,7 @@ impl Reason {
     pub fn word(self) -> &'static str {
         match self {
             Self::NotAllowed => "not-allowed",
+            Self::Denied => "denied",
             Self::Inner => "inner",
             Self::Unreadable => "unreadable",
             Self::OutsideRoute => "outside-route",
@@ -73,6 +76,11 @@ impl Refusal {
     pub(super) fn not_allowed(target: &Target, key: &str) -> Self {
         let advice = format!("{target} is not in {key}; the server's operator can add it");
         Self::new(target, Reason::NotAllowed, advice)
+    }
+
+    pub(super) fn denied(target: &Target, reason: &str) -> Self {
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::new(target, Reason::Denied, format!("{target} is denied: {reason}"))
     }
 
     /// The addresses of a name are not told: sessions have no way to look into the operator's network.

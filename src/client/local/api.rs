@@ -25,6 +25,11 @@ impl Server {
         }
     }
 
+    /// The same server, where the asks of all callers are listed.
+    pub(in super::super) fn of_all_callers(&self) -> Self {
+        Self { caller: Some("*".to_owned()), ..self.clone() }
+    }
+
     /// Calls the house's own API of the server itself, not of one of its agents.
     pub(in super::super) async fn call(
         &self,
@@ -54,8 +59,14 @@ impl Server {
     }
 }
 
+/// Whether a path has a segment that leads out of its place: also an escaped one is none of a name, but a way up.
+pub(super) fn leads_up(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    path.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
 /// The message of an error as our server writes it.
-pub(super) fn told(body: &[u8]) -> Option<String> {
+pub(in super::super) fn told(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
 }

@@ -56,10 +56,8 @@ pub(super) async fn run(id: &str, server: &Server) -> Result<u8, Failure> {
     let status = status
         .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("cannot start git: {error}")))?;
     if !status.success() {
-        return Err(Failure::new(
-            exit::UNAVAILABLE,
-            format!("git did not fetch the branch {branch}"),
-        ));
+        // The bundle is here; what git refuses is up to this repository.
+        return Err(Failure::usage(format!("git did not fetch the branch {branch}")));
     }
     writeln!(std::io::stdout(), "{branch}")?;
     Ok(0)

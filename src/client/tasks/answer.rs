@@ -8,7 +8,8 @@ use crate::client::list::{ListArgs, read_list};
 use crate::client::local::Server;
 use crate::client::names::{FoundAsk, find_ask, names_ask, shorten};
 use crate::client::outcome::ago;
-use crate::client::send::{EXIT_CODES, InputArgs, converse};
+use crate::client::results::ResultArgs;
+use crate::client::send::{EXIT_CODES, InputArgs, OutgoingMessage, hold_turn_and_keep};
 use crate::client::table::table;
 use crate::client::terminal::{Screen, clean_line};
 use clap::{Args, Subcommand};
@@ -28,6 +29,8 @@ pub(crate) struct ReplyArgs {
     /// Print each event as a line of JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    results: ResultArgs,
     #[command(flatten)]
     input: InputArgs,
 }
@@ -138,11 +141,12 @@ pub(super) async fn run(
         }
     };
     let request = answer_request(&ask, said, &id, reply.ask.as_deref()).map_err(Failure::usage)?;
-    if let Some(line) = describe_decision(&ask, said, reply.ask.as_deref()) {
-        eprintln!("{line}");
-    }
+    let message =
+        OutgoingMessage { request, decided: describe_decision(&ask, said, reply.ask.as_deref()) };
+    reply.results.check()?;
     let client = server.client().await?;
-    converse(&client, request, (reply.input.restrict(screen), reply.json), &server).await
+    let to = (reply.input.restrict(screen), reply.json);
+    hold_turn_and_keep(&client, message, to, &server, &reply.results).await
 }
 
 /// The message that answers an ask of a task.
@@ -298,11 +302,26 @@ pub(super) async fn list(
     screen: Screen,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let asks = read_list(server, ("/api/v1/asks", "asks"), args.limit as usize).await?;
+    let most = args.limit as usize;
+    let mut asks = read_list(server, ("/api/v1/asks", "asks"), most).await?;
+    let deferred = read_list(server, ("/api/v1/asks?state=deferred", "asks"), most).await?;
+    // A server that knows no states lists the open ones again.
+    let is_deferred = |ask: &Value| ask.get("state").and_then(Value::as_str) == Some("deferred");
+    if deferred.entries.iter().all(is_deferred) {
+        asks.total += deferred.total;
+        asks.entries.extend(deferred.entries);
+    }
+    asks.entries.truncate(most);
     if args.json {
         print_json(out, &asks.entries)?;
     } else {
         write!(out, "{}", listed(&asks.entries, Timestamp::now(), screen.width))?;
+        if !asks.entries.is_empty() {
+            let options = server.options();
+            eprintln!(
+                "answer with: pilothouse approve{options} ASK, deny{options} ASK \"why\", or answer{options} ASK \"...\""
+            );
+        }
     }
     asks.tell_left_out();
     Ok(())
@@ -322,10 +341,10 @@ fn listed(asks: &[Value], now: Timestamp, width: Option<usize>) -> String {
             let age = ago(Timestamp::parse(&text("created")), now);
             let id = text(if data.get("askId").is_some() { "askId" } else { "taskId" });
             let id = if width.is_some() { shorten(&id) } else { &id };
-            vec![id.to_owned(), text("agent"), ask.tool(), age, ask.headline()]
+            vec![id.to_owned(), text("state"), text("agent"), ask.tool(), age, ask.headline()]
         })
         .collect();
-    table(&["ASK", "AGENT", "TOOL", "ASKED", "WHAT"], &rows, width)
+    table(&["ASK", "STATE", "AGENT", "TOOL", "ASKED", "WHAT"], &rows, width)
 }
 
 #[cfg(test)]
@@ -401,7 +420,12 @@ mod tests {
             let words = words.iter().map(|&word| word.to_owned()).collect();
             let args = DenyArgs {
                 words,
-                reply: ReplyArgs { ask: None, json: false, input: InputArgs::default() },
+                reply: ReplyArgs {
+                    ask: None,
+                    json: false,
+                    results: ResultArgs::default(),
+                    input: InputArgs::default(),
+                },
             };
             let (id, reason) = args.read();
             (id.map(ToOwned::to_owned), reason.map(ToOwned::to_owned))
@@ -416,14 +440,14 @@ mod tests {
     #[test]
     fn the_list_tells_ask_agent_tool_age_and_what() {
         let asks = [
-            json!({"askId": "a", "taskId": "t-1", "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "rm -r \u{1b}[8mbuild\nsecond line"}, "created": "2026-01-01T00:00:00.000Z"}),
-            json!({"askId": "b", "taskId": "t-2", "agent": "bot", "kind": "question", "text": "Which colour?", "created": "2026-01-01T00:01:30.000Z"}),
+            json!({"askId": "a", "taskId": "t-1", "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "rm -r \u{1b}[8mbuild\nsecond line"}, "state": "deferred", "created": "2026-01-01T00:00:00.000Z"}),
+            json!({"askId": "b", "taskId": "t-2", "agent": "bot", "kind": "question", "text": "Which colour?", "state": "open", "created": "2026-01-01T00:01:30.000Z"}),
         ];
         let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
         insta::assert_snapshot!(listed(&asks, now, None), @r"
-ASK  AGENT   TOOL        ASKED      WHAT
-a    claude  Bash        2 min ago  rm -r \u{1b}[8mbuild
-b    bot     (question)  30 s ago   Which colour?
+ASK  STATE     AGENT   TOOL        ASKED      WHAT
+a    deferred  claude  Bash        2 min ago  rm -r \u{1b}[8mbuild
+b    open      bot     (question)  30 s ago   Which colour?
 ");
         assert_eq!(listed(&[], now, None), "nothing waits for an answer\n");
     }

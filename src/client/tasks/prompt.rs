@@ -10,7 +10,7 @@ use super::answer::{PersonAnswer, ToolInput, answer_request, describe_decision, 
 use super::ask::Ask;
 use crate::client::failure::Failure;
 use crate::client::follow::json_safe;
-use pilothouse_a2a::operation::SendMessageRequest;
+use crate::client::send::OutgoingMessage;
 use pilothouse_a2a::task::Task;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
@@ -64,16 +64,13 @@ impl DecisionKey {
 pub(in crate::client) fn ask_person(
     task: &Task,
     ask: &Ask,
-) -> Result<Option<SendMessageRequest>, Failure> {
+) -> Result<Option<OutgoingMessage>, Failure> {
     let said = if ask.is_permission() { decide(ask)? } else { read_answers(ask)? };
     let Some(said) = said else {
         return Ok(None);
     };
     let request = answer_request(ask, &said, &task.id, None).map_err(Failure::usage)?;
-    if let Some(line) = describe_decision(ask, &said, None) {
-        eprintln!("{line}");
-    }
-    Ok(Some(request))
+    Ok(Some(OutgoingMessage { request, decided: describe_decision(ask, &said, None) }))
 }
 
 /// A decision about a permission, by one key.

@@ -1,6 +1,7 @@
 //! Connections of the agent that wait for a person: those to one host wait for one answer.
 
-use pilothouse_egress::HostQuestion;
+use pilothouse_agents::Answer;
+use pilothouse_egress::{HostAnswer, HostQuestion};
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -55,10 +56,10 @@ impl WaitingHosts {
     }
 
     /// A person has answered.
-    pub(super) fn answer(&mut self, id: &str, is_allowed: bool) {
+    pub(super) fn answer(&mut self, id: &str, answer: &Answer) {
         let Some(place) = self.asked.iter().position(|(asked, _)| asked == id) else { return };
         let (_, waiting) = self.asked.swap_remove(place);
-        waiting.into_iter().for_each(|question| question.answer(is_allowed));
+        waiting.into_iter().for_each(|question| question.answer(host_answer(answer)));
     }
 
     /// The next ask for whose answer no connection waits any more. Cancel-safe.
@@ -80,5 +81,13 @@ impl WaitingHosts {
     pub(super) fn take_all(&mut self) -> Vec<String> {
         self.new.clear();
         self.asked.drain(..).map(|(id, _)| id).collect()
+    }
+}
+
+/// The answer of a person, as a connection takes it.
+pub(super) fn host_answer(answer: &Answer) -> HostAnswer {
+    match answer {
+        Answer::Allow { .. } => HostAnswer::Allow,
+        Answer::Deny { message } => HostAnswer::Deny(message.clone()),
     }
 }

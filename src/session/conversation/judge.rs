@@ -6,6 +6,7 @@
 //! comes before the agent is told, so each is used as often as it says, whatever happens in between.
 
 use super::Conversation;
+use super::hosts::host_answer;
 use crate::asks::{self, Decision};
 use crate::clock;
 use crate::session::ending::fault_with;
@@ -17,7 +18,7 @@ use crate::store::{
 use crate::task::TaskLog;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::{Answer, Ask, AskKind};
-use pilothouse_egress::HostQuestion;
+use pilothouse_egress::{HostAnswer, HostQuestion};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -69,7 +70,7 @@ impl Conversation<'_> {
     /// Lets a connection through as persons have said before, or asks a person.
     async fn judge_host(&mut self, question: HostQuestion) -> Result<(), store::Error> {
         if self.ending.has_begun() {
-            question.answer(false);
+            question.answer(HostAnswer::None);
             return Ok(());
         }
         let Some(question) = self.hosts.join(question) else { return Ok(()) };
@@ -77,12 +78,12 @@ impl Conversation<'_> {
         if let Some(remembered) = self.remembered.take_if(|one| asks::same(&one.ask, &data)) {
             let spent = Write::AskSpent { id: remembered.id };
             if use_once(&self.deps.store, spent).await? {
-                question.answer(matches!(remembered.answer, Answer::Allow { .. }));
+                question.answer(host_answer(&remembered.answer));
                 return Ok(());
             }
         }
         if use_grant(self.deps, self.log, &data).await?.is_some() {
-            question.answer(true);
+            question.answer(HostAnswer::Allow);
             return Ok(());
         }
         let why =
