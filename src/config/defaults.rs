@@ -153,7 +153,7 @@ impl Agent {
             budgets: super::Budgets::default(),
             setup: super::Setup::default(),
             defaults_dir: None,
-            patch: if driver == DriverKind::Demo { PatchMode::Off } else { PatchMode::Auto },
+            patch: PatchMode::Auto,
             results: Vec::new(),
         }
     }

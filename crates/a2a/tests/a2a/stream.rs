@@ -96,7 +96,8 @@ proptest! {
 
     #[test]
     fn what_is_framed_is_read_back(
-        data in vec("[^\r]{0,20}", 1..6),
+        // Without what stands there as escapes of JSON.
+        data in vec("[^\r\u{85}\u{2028}\u{2029}]{0,20}", 1..6),
         cuts in vec(any::<usize>(), 0..12),
     ) {
         let frames = data.iter().zip(1_u64..).flat_map(|(data, id)| sse::frame(Some(id), data));
