@@ -61,14 +61,16 @@ pub fn host_data(host: &str, port: u16) -> Value {
 
 /// Whether two asks ask for the same; the number that an agent gives to each call is not part of it.
 pub fn same(one: &Value, other: &Value) -> bool {
+    // One that an older version has stored does not say its form; its agent is the same.
+    let is_acp = [one, other].iter().any(|ask| form(ask) == InputForm::Acp);
     let input = |ask: &Value| {
         let mut input = ask.get("input").cloned();
-        if let (Some(Value::Object(input)), InputForm::Acp) = (&mut input, form(ask)) {
+        if let Some(Value::Object(input)) = input.as_mut().filter(|_| is_acp) {
             input.remove("toolCallId");
         }
         input
     };
-    let plain = ["kind", "tool", "text", "host", "port", "inputForm"]
+    let plain = ["kind", "tool", "text", "host", "port"]
         .iter()
         .all(|field| one.get(field) == other.get(field));
     plain && input(one) == input(other)

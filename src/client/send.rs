@@ -1,5 +1,7 @@
 //! `pilothouse send`: say something to an agent and show its answer as it comes.
 
+mod file;
+
 use super::failure::Failure;
 use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
 use super::local::{AgentArgs, Server};
@@ -10,6 +12,7 @@ use super::tasks::{Ask, ask_person, read_line};
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
 use super::{complete, exit};
 use clap::Args;
+use file::{MAX_FILE, file_part};
 use pilothouse_a2a::client::{Client, ClientError};
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::StreamResponse;
@@ -24,9 +27,6 @@ use serde_json::{Map, Value, json};
 use std::io::{Read, Stdout, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// The largest file that is read; servers take less.
-const MAX_FILE: u64 = 64 << 20;
 
 /// What every exit code means, for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -394,40 +394,6 @@ fn read_schema(path: &Path) -> Result<Value, Failure> {
     };
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     serde_json::from_str(&text).map_err(|error| failed(&error))
-}
-
-fn file_part(path: &Path) -> Result<Part, Failure> {
-    let refused = |why: &dyn std::fmt::Display| {
-        Failure::usage(format!("cannot send {}: {why}", path.display()))
-    };
-    let size = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
-    if size > MAX_FILE {
-        return Err(refused(&format!("it is larger than {} MiB", MAX_FILE >> 20)));
-    }
-    let bytes = std::fs::read(path).map_err(|error| refused(&error))?;
-    let media_type = media_type(path, &bytes);
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Part::raw(bytes).named(name).typed(media_type))
-}
-
-/// The media type by the file's extension; what is not known is text where it reads as text.
-fn media_type(path: &Path, bytes: &[u8]) -> &'static str {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    match extension.as_str() {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "svg" => "image/svg+xml",
-        "pdf" => "application/pdf",
-        "json" => "application/json",
-        "md" | "markdown" => "text/markdown",
-        "html" | "htm" => "text/html",
-        "csv" => "text/csv",
-        "diff" | "patch" => "text/x-diff",
-        _ if std::str::from_utf8(bytes).is_ok() => "text/plain",
-        _ => "application/octet-stream",
-    }
 }
 
 #[cfg(test)]

@@ -234,12 +234,18 @@ impl<'a> Begin<'a> {
     pub(super) async fn start(&mut self, slot: Place, files: Vec<File>) -> Result<(), Cause> {
         let deps = self.session.deps.clone();
         let folder = self.make_folder().await?;
-        // The copy of another session comes first: it replaces what is in the folder.
+        // A folder is set up first; the copy of another session then replaces what the script has made in it.
+        let is_fork = self.turn.fork.is_some();
+        self.set_up(&folder).await?;
         let mut driver = self.session.agent.driver_of(self.session.row.setup.as_deref());
         let fork = self.turn.fork.as_ref().and_then(|fork| fork.conversation.as_deref());
         let pattern = fork.and_then(|conversation| driver.transcript(conversation));
         let forked = self.copy_fork(pattern, &folder).await?;
-        self.set_up(&folder).await?;
+        if is_fork {
+            // On a branch of its own.
+            Box::pin(self.check_out(&folder)).await?;
+            self.session.row.ready = true;
+        }
         self.put_files(&folder, files).await?;
         // One that gets its prompt as an argument is at work as soon as it is there.
         Box::pin(note_beginning(self.session, self.turn)).await?;

@@ -18,14 +18,14 @@ const MOST: usize = 64 * 1024;
 /// What a session may push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushRule {
-    repository: Repository,
+    repository: PushTarget,
     /// The ref of its branch.
     own: String,
 }
 
 /// Where a session may push to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Repository {
+enum PushTarget {
     /// Any repository of the routes: its own is not at an address of https.
     Any,
     /// Its own, by host and steps of the path.
@@ -59,9 +59,9 @@ impl PushRule {
         let is_https =
             url.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"));
         let repository = match steps_of(url) {
-            Some((host, steps)) => Repository::Own(host, steps),
-            None if is_https => Repository::Nowhere,
-            None => Repository::Any,
+            Some((host, steps)) => PushTarget::Own(host, steps),
+            None if is_https => PushTarget::Nowhere,
+            None => PushTarget::Any,
         };
         Self { repository, own: format!("refs/heads/{branch}") }
     }
@@ -69,11 +69,11 @@ impl PushRule {
     /// Whether something may be pushed to this repository.
     pub(super) fn permits(&self, host: &str, steps: &[String]) -> bool {
         match &self.repository {
-            Repository::Any => true,
-            Repository::Own(own_host, own) => {
+            PushTarget::Any => true,
+            PushTarget::Own(own_host, own) => {
                 own_host.eq_ignore_ascii_case(host) && own.as_slice() == steps
             }
-            Repository::Nowhere => false,
+            PushTarget::Nowhere => false,
         }
     }
 
