@@ -29,6 +29,7 @@ VARIES = [
     (SHORT, "pilothouse answer ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "DATE"),
     (re.compile(r"\b\d+\.\d s\b"), "SECONDS"),
+    (re.compile(r"\b\d+ bytes\b"), "BYTES"),
     (re.compile(r"\(in [^)]*\)"), "(in TIME)"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
 ]
