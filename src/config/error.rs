@@ -19,6 +19,10 @@ pub enum Error {
         cause: std::io::Error,
     },
 
+    /// A file that says nothing at all when it is read again.
+    #[error("{} is empty: write it and reload again; nothing was changed", .0.display())]
+    Empty(PathBuf),
+
     /// A place in a file that is wrong.
     #[error(transparent)]
     FilePosition(#[from] Box<FilePosition>),

@@ -22,9 +22,17 @@ impl ConfigSource {
         Self { flags: flags.clone(), environment: environment.clone(), cwd: cwd.to_owned() }
     }
 
-    /// Reads it, as a start would.
+    /// Reads it, as a start would. An empty file is one that is being saved: it would take every token away.
     pub fn read(&self) -> Result<Loaded, Error> {
-        load_trusted(&self.flags, &self.environment, &self.cwd)
+        let loaded = load_trusted(&self.flags, &self.environment, &self.cwd)?;
+        let file = loaded.config_file.as_ref().map(|file| self.cwd.join(file));
+        let is_empty = |file: &PathBuf| {
+            std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() == 0)
+        };
+        match file.filter(is_empty) {
+            Some(file) => Err(Error::Empty(file)),
+            None => Ok(loaded),
+        }
     }
 }
 

@@ -70,6 +70,12 @@ fn a_configuration_that_cannot_be_used_is_refused_whole_and_the_one_in_force_sta
     assert_eq!(refused, 400, "{told}");
     assert!(told["error"]["message"].as_str().unwrap().contains("limits.body"), "{told}");
     assert_eq!((status(&world, BOB), post(&world, BOB, "/api/v1/reload").0), (200, 403));
+    // An editor that empties the file before it writes takes nobody's token away.
+    std::fs::write(world.path("cwd").join("pilothouse.yaml"), "").unwrap();
+    let (refused, told) = post(&world, OWNER, "/api/v1/reload");
+    assert_eq!(refused, 400, "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("is empty"), "{told}");
+    assert_eq!([OWNER, BOB].map(|token| status(&world, token)), [200, 200]);
 }
 
 #[test]
