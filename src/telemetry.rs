@@ -27,8 +27,12 @@ use pilothouse_egress::Refusal;
 use serde_json::Value;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+
+/// Entries of what happens to tasks that wait for a place in the audit log's queue, at most.
+const UNSENT: usize = 4096;
 
 /// Everything that watches; clones share it.
 #[derive(Clone)]
@@ -41,6 +45,8 @@ struct SharedTelemetry {
     metrics: Option<Metrics>,
     /// Entries of the audit log that wait for their place in its queue.
     unsent: TaskTracker,
+    /// Whether the last one was lost, because too many wait.
+    loses: AtomicBool,
     /// What the operator may be told of; none where nobody is.
     notices: Option<mpsc::Sender<Notice>>,
 }
@@ -54,7 +60,15 @@ impl Telemetry {
         let audit = Audit::open(config)?;
         let metrics = (config.metrics != Exposure::Off).then(Metrics::new);
         let unsent = TaskTracker::new();
-        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit, metrics, unsent, notices })))
+        Ok(Self(Arc::new(SharedTelemetry {
+            console,
+            raw,
+            audit,
+            metrics,
+            unsent,
+            notices,
+            loses: AtomicBool::new(false),
+        })))
     }
 
     /// The log of raw agent lines.
@@ -151,7 +165,18 @@ impl Telemetry {
     /// Notes what happened. Nobody waits for a full queue here, so the entry itself does.
     fn note(&self, happening: &Happening) {
         if let Err(unsent) = self.0.audit.note(happening) {
+            // What agents cause does not wait for its reader without bound.
+            if self.0.unsent.len() >= UNSENT {
+                if !self.0.loses.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        "nobody reads the audit log: entries of what happens to tasks are lost; read it, or name a file by `audit`"
+                    );
+                }
+                return;
+            }
             self.0.unsent.spawn(unsent.send());
+        } else if self.0.loses.load(Ordering::Relaxed) {
+            self.0.loses.store(false, Ordering::Relaxed);
         }
     }
 
