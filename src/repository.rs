@@ -15,6 +15,7 @@
 //!
 //! The server runs git here and nowhere else. What an agent can write is looked at by a git inside of its sandbox.
 
+mod check;
 mod git;
 
 use crate::config::{Age, Bytes, Config, RepositorySource};
@@ -110,8 +111,8 @@ pub enum MirrorError {
         /// What was looked for.
         reference: String,
     },
-    /// There is no commit at all.
-    #[error("the repository {0} has no commit yet")]
+    /// There is no commit on the branch that is checked out there.
+    #[error("the repository {0} has no commit on the branch that is checked out there")]
     Empty(String),
 }
 
@@ -161,8 +162,10 @@ impl MirrorError {
             }
             Self::TooLarge { .. } => "the operator can raise `limits.repository`",
             Self::TooLong { .. } => "the operator can raise `timeouts.fetch`",
-            Self::NoReference { .. } => "the operator must correct `workspace.repository.ref`",
-            Self::Empty(_) => "commit something there first",
+            Self::NoReference { .. } => {
+                "the operator must correct `workspace.repository.ref` (`--repo PATH#REF`)"
+            }
+            Self::Empty(_) => "commit something there, or name another branch (`--repo PATH#REF`)",
         }
     }
 }
@@ -450,7 +453,7 @@ impl Mirror {
 }
 
 /// Whether it is the whole name of a commit.
-fn is_commit(name: &str) -> bool {
+pub fn is_commit(name: &str) -> bool {
     matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
