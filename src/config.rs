@@ -15,6 +15,7 @@ mod flags;
 mod forerunner;
 pub(crate) mod guess;
 mod isolation;
+mod keys;
 mod layers;
 mod node;
 mod notifications;
@@ -44,6 +45,7 @@ pub use error::Error;
 pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
+pub use keys::keys_of;
 pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
 pub use notifications::{
     NotificationTarget, Notifications, NotifyOn, PLACES, TargetKind, fill_template,

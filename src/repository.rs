@@ -18,6 +18,7 @@
 //!
 //! The server runs git here and nowhere else. What an agent can write is looked at by a git inside of its sandbox.
 
+mod check;
 mod error;
 mod git;
 
@@ -436,7 +437,7 @@ impl Mirror {
 }
 
 /// Whether it is the whole name of a commit.
-fn is_commit(name: &str) -> bool {
+pub fn is_commit(name: &str) -> bool {
     matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -217,6 +217,9 @@ fn check_repository(folder: &Path) -> Result<(), String> {
     if is_one(folder) {
         return Ok(());
     }
+    if !folder.exists() {
+        return Err(format!("{} does not exist", folder.display()));
+    }
     let above = folder.ancestors().skip(1).find(|above| above.join(".git").exists());
     let advice =
         above.map(|above| format!("; did you mean {}, in which it lies?", above.display()));

@@ -12,6 +12,7 @@ pub(super) mod operate;
 mod page;
 pub(super) mod removal;
 pub(super) mod results;
+pub(super) mod saved;
 pub(super) mod tokens;
 pub(super) mod usage;
 

@@ -479,7 +479,7 @@ fn not_open(log: &TaskLog) -> Error {
     let advice = "send without taskId, with the same contextId, to continue the conversation";
     Error::new(
         ErrorKind::UnsupportedOperation,
-        format!("task `{}` is over ({}); {advice}", log.id, state.name()),
+        format!("task `{}` is over ({}); {advice}", log.id, state.word()),
     )
     .with("taskId", log.id.as_str())
     .with("state", state.name())

@@ -237,4 +237,13 @@ fn tokens_are_made_listed_and_revoked_by_the_command_line() {
     world.rpc_as(BOB, "SendMessage", message("say x"));
     let tasks = pilothouse(&address, &["tasks", "list", "--caller", "bob", "--json"]);
     assert!(tasks.out.contains("pilothouse.caller"), "{} {}", tasks.out, tasks.err);
+    // Whose each one is stands in the lists of all callers, and in no other.
+    world.say("say mine");
+    for command in ["tasks", "sessions"] {
+        let all = pilothouse(&address, &[command, "list", "--caller", "*"]);
+        let names = ["CALLER", " bob ", " owner "];
+        assert!(names.iter().all(|name| all.out.contains(name)), "{} {}", all.out, all.err);
+        let own = pilothouse(&address, &[command, "list"]);
+        assert!(!own.out.contains("CALLER"), "{}", own.out);
+    }
 }

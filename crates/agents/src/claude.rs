@@ -53,7 +53,7 @@ use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
-pub use trust::{STATE_FILE, skip_setup, trust_projects};
+pub use trust::{STATE_FILE, forget_keys, skip_setup, trust_projects};
 
 /// Tools by which the CLI would begin a turn by itself; not offered to the model by default.
 ///

@@ -25,6 +25,11 @@ impl Server {
         }
     }
 
+    /// Whether what is listed may be of other callers.
+    pub(in super::super) fn lists_callers(&self) -> bool {
+        self.caller.is_some()
+    }
+
     /// The same server, where the asks of all callers are listed.
     pub(in super::super) fn of_all_callers(&self) -> Self {
         Self { caller: Some("*".to_owned()), ..self.clone() }

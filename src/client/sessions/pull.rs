@@ -6,6 +6,7 @@ use crate::client::exit;
 use crate::client::failure::Failure;
 use crate::client::local::{Server, escape};
 use crate::client::names::find_session;
+use crate::client::terminal::clean_line;
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -60,6 +61,14 @@ pub(super) async fn run(id: &str, server: &Server) -> Result<u8, Failure> {
         return Err(Failure::usage(format!("git did not fetch the branch {branch}")));
     }
     writeln!(std::io::stdout(), "{branch}")?;
+    // The server need not keep the session for what is here now.
+    if let Some(commit) = ask_git(&["rev-parse", &format!("refs/heads/{branch}")]) {
+        let path = format!("/api/v1/sessions/{}/saved", escape(text("/id").unwrap_or(id)));
+        if let Err(failure) = server.open(&path, &json!({"commit": commit})).await {
+            let why = clean_line(&failure.message);
+            eprintln!("pilothouse: the server was not told that these commits are saved: {why}");
+        }
+    }
     Ok(0)
 }
 
