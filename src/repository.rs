@@ -15,9 +15,15 @@
 //!
 //! The server runs git here and nowhere else. What an agent can write is looked at by a git inside of its sandbox.
 
+mod forge;
 mod git;
+mod publish;
 
-use crate::config::{Age, Bytes, Config, RepositorySource};
+pub use forge::{NotRequested, PullRequest, RequestWish};
+pub use publish::{NotPushed, PushFolder};
+
+use crate::config::{Age, Bytes, Config, RepositorySource, WorkspacePush};
+use forge::Forge;
 use git::{config_file, git_config, hear, own_environment, quote, remove_unfinished, settings};
 use pilothouse_sandbox::isolation::{Grants, limit_files};
 use pilothouse_sandbox::process::{Ended, Launcher};
@@ -45,6 +51,8 @@ pub struct CloneSource {
     pub reference: Option<String>,
     /// Folders of the repository, which is on this machine, that clones read by links.
     pub share: Vec<String>,
+    /// How the server pushes what sessions have done.
+    pub push: WorkspacePush,
 }
 
 /// A mirror.
@@ -55,6 +63,8 @@ pub struct Mirror {
     env: Vec<(String, String)>,
     /// The folder of a repository on this machine.
     local: Option<PathBuf>,
+    /// What opens pull requests for it.
+    forge: Option<Forge>,
     most: Bytes,
     patience: Age,
     /// When the last fetch began that has come to its end, and whether it failed. Whoever fetches holds it.
@@ -193,6 +203,7 @@ impl Mirror {
             git,
             env,
             local,
+            forge: Forge::of(config, url),
             most,
             patience,
             fetched: Mutex::new(None),
@@ -214,6 +225,11 @@ impl Mirror {
         self.local.as_deref()
     }
 
+    /// What opens pull requests for it.
+    pub fn forge(&self) -> Option<&Forge> {
+        self.forge.as_ref()
+    }
+
     /// A name for people: where it lies on this machine is not a caller's business.
     pub fn name(&self) -> &str {
         let last = self.url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
@@ -227,6 +243,7 @@ impl Mirror {
     /// When it cannot be made.
     pub fn prepare(&self) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
+        self.remove_push_folders()?;
         for folder in self.folder.ancestors().take(2) {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         }
@@ -266,7 +283,12 @@ impl Mirror {
                 repository: self.name().to_owned(),
                 patience: self.patience,
             };
-            *fetched = Some((began, fetching.map_err(late).flatten()));
+            let fetching = fetching.map_err(late).flatten();
+            if fetching.is_err() {
+                // A disk that is full would stay full.
+                remove_unfinished(&self.folder);
+            }
+            *fetched = Some((began, fetching));
         }
         if let Some((_, Err(error))) = &*fetched {
             return Err(error.clone());

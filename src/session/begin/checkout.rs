@@ -11,7 +11,7 @@ use super::super::ending::{Cause, fault_with};
 use super::super::start::DoorWords;
 use super::Begin;
 use super::setup::SetupStep;
-use crate::repository::{Base, CloneSource, branch_of};
+use crate::repository::{Base, CloneSource, MirrorError, branch_of};
 use crate::store::Checkout;
 use pilothouse_egress::Policy;
 use pilothouse_sandbox::isolation::Places;
@@ -84,7 +84,10 @@ impl Begin<'_> {
     async fn find_base(&mut self, source: &CloneSource) -> Result<Base, Cause> {
         let launcher = self.session.deps.launcher.clone();
         let (progress, mut said) = watch::channel(String::new());
-        let finding = source.mirror.find_base(&launcher, source.reference.as_deref(), &progress);
+        let wished = self.turn.wishes.as_ref().and_then(|wishes| wishes.reference.clone());
+        let is_wished = wished.is_some();
+        let reference = wished.or_else(|| source.reference.clone());
+        let finding = source.mirror.find_base(&launcher, reference.as_deref(), &progress);
         let mut finding = pin!(finding);
         loop {
             let next = async {
@@ -95,7 +98,12 @@ impl Begin<'_> {
                 }
             };
             if let Some(found) = self.wait(next).await? {
-                return found.map_err(|error| fault_with(&error, error.hint()));
+                return found.map_err(|error| match (&error, is_wished) {
+                    (MirrorError::NoReference { .. }, true) => {
+                        fault_with(&error, "begin a new context at a `ref` that is there")
+                    }
+                    _ => fault_with(&error, error.hint()),
+                });
             }
             if said.has_changed().unwrap_or(false) {
                 let words = said.borrow_and_update().clone();
