@@ -17,7 +17,7 @@ mod send;
 mod wishes;
 
 pub use crate::session::{
-    Bundle, NotPublished, NotRemoved, NotRequested, Publication, PushAbout, PushWish,
+    Bundle, NoBundle, NotPublished, NotRemoved, NotRequested, Publication, PushAbout, PushWish,
 };
 pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};

@@ -58,7 +58,7 @@ mod waiting;
 mod wishes;
 
 pub use activity::Activity;
-pub use bundle::Bundle;
+pub use bundle::{Bundle, NoBundle};
 use end_guard::EndGuard;
 pub use failure::FailureCode;
 pub use live::Removal;

@@ -11,6 +11,7 @@ mod at_end;
 
 pub(super) use at_end::{finish_answered, publish_at_end};
 
+use super::bundle::NoBundle;
 use super::live::LiveSessions;
 use super::unsaved::start_git;
 use super::{SessionDeps, Sessions};
@@ -114,6 +115,9 @@ pub enum NotPublished {
     /// Git in the sandbox failed.
     #[error("git {0}")]
     Git(String),
+    /// Too many do that, or there is no bundle.
+    #[error(transparent)]
+    Bundle(#[from] NoBundle),
     /// The push.
     #[error(transparent)]
     Push(#[from] NotPushed),
@@ -203,7 +207,9 @@ impl Sessions {
         if policy == AskPolicy::Deny {
             return Err(NotPublished::Denied);
         }
+        let place = self.live.bundles.try_take(&row.scope.caller).ok_or(NoBundle::Busy)?;
         let ready = publisher.commit(about).await?;
+        drop(place);
         match &wish.commit {
             Some(commit) if *commit != ready.commit => {
                 Err(NotPushed::Changed { branch: ready.branch }.into())
@@ -327,7 +333,7 @@ impl Publisher {
             |error: std::io::Error| NotPublished::Git(format!("could not be heard: {error}"));
         let sessions = Sessions { deps: self.deps.clone(), live: self.live.clone() };
         let bundle = sessions.make_bundle(&self.agent, &self.row).await;
-        let mut bundle = bundle.map_err(NotPublished::Git)?;
+        let mut bundle = bundle?;
         let mut file = tokio::fs::File::create(folder.bundle()).await.map_err(failed)?;
         let mut written = 0u64;
         while let Some(piece) = bundle.next().await.map_err(NotPublished::Git)? {

@@ -4,7 +4,7 @@ use super::super::Doors;
 use super::{carry_out, entry_of, failed, json_response, not_there, store_failed};
 use crate::access::Denied;
 use crate::config::TokenScope;
-use crate::service::{Client, NotPublished, Publication, PushAbout, PushWish};
+use crate::service::{Client, NoBundle, NotPublished, Publication, PushAbout, PushWish};
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -115,10 +115,12 @@ async fn find_task(
 fn to_error(error: &NotPublished) -> Error {
     let kind = match error {
         NotPublished::Busy => ErrorKind::SessionInUse,
+        NotPublished::Bundle(NoBundle::Busy) => ErrorKind::Unavailable,
         NotPublished::Denied => ErrorKind::PermissionDenied,
         NotPublished::NoClone
         | NotPublished::Nothing(_)
         | NotPublished::Git(_)
+        | NotPublished::Bundle(NoBundle::Failed(_))
         | NotPublished::Push(_) => ErrorKind::UnsupportedOperation,
     };
     Error::new(kind, error.to_string())
