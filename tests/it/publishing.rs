@@ -188,6 +188,11 @@ fn a_session_is_pushed_once_with_a_request_at_each_forge_and_a_credential_that_i
     let described = Wall::covering().shell();
     let forge = Forge::start(&described);
     let mut world = described.config(forge.config("github", TOKEN, json!({}))).start();
+    // What a server has left that was killed in the middle of a push.
+    let entries = fs::read_dir(world.path("state/repositories")).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let mirror = paths.find(|path| path.extension().is_some_and(|end| end == "git")).unwrap();
+    fs::create_dir(mirror.with_extension("push-left")).unwrap();
     for kind in ["github", "gitlab", "gitea"] {
         world.reconfigure(forge.config(kind, TOKEN, json!({})));
         world.restart();
