@@ -14,11 +14,15 @@ mod review;
 mod schema;
 mod scope;
 mod send;
+mod wishes;
 
-pub use crate::session::{Bundle, NoBundle, NotRemoved};
+pub use crate::session::{
+    Bundle, NoBundle, NotPublished, NotRemoved, NotRequested, Publication, PushAbout, PushWish,
+};
 pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};
+pub use wishes::describe_wishes;
 
 use crate::access::Caller;
 use crate::agent::{Agent, Agents};

@@ -182,7 +182,11 @@ impl Folders {
         environment: &BTreeMap<String, String>,
     ) -> Result<Option<CloneSource>, Error> {
         let workspace = config.workspace.of(&agent.workspace);
-        let config::Repository { url, reference, share } = workspace.repository;
+        let config::Workspace {
+            repository: config::Repository { url, reference, share },
+            push,
+            ..
+        } = workspace.clone();
         let Some(url) = url.filter(|_| workspace.mode == WorkspaceMode::Repository) else {
             return Ok(None);
         };
@@ -204,7 +208,7 @@ impl Folders {
                 return Err(fail(format!("{} {what}", local.display())));
             }
         }
-        Ok(Some(CloneSource { mirror: mirror.clone(), reference, share }))
+        Ok(Some(CloneSource { mirror: mirror.clone(), reference, share, push }))
     }
 }
 

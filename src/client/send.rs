@@ -1,6 +1,7 @@
 //! `pilothouse send`: say something to an agent and show its answer as it comes.
 
 mod file;
+mod wishes;
 
 use super::failure::Failure;
 use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
@@ -28,6 +29,7 @@ use serde_json::{Map, Value, json};
 use std::io::{Read, Stdout, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use wishes::WishArgs;
 
 /// What every exit code means, for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -70,6 +72,8 @@ pub(crate) struct SendArgs {
     /// Want an answer that fits the JSON schema in this file
     #[arg(long, value_name = "PATH")]
     schema: Option<PathBuf>,
+    #[command(flatten)]
+    wishes: WishArgs,
     #[command(flatten)]
     results: ResultArgs,
     #[command(flatten)]
@@ -378,9 +382,10 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
     let mut message = Message::new(Role::User, parts);
     let command = command.map(|command| ("command".to_owned(), json!(command)));
     let schema = args.schema.as_deref().map(read_schema).transpose()?;
-    let wishes = command.into_iter().chain(schema.map(|schema| ("schema".to_owned(), schema)));
-    let wishes: Map<String, Value> = wishes.collect();
-    message.metadata = (!wishes.is_empty()).then(|| wishes.into());
+    let schema = schema.map(|schema| ("schema".to_owned(), schema));
+    let members = command.into_iter().chain(schema).chain(args.wishes.to_metadata()?);
+    let members: Map<String, Value> = members.collect();
+    message.metadata = (!members.is_empty()).then(|| members.into());
     let configuration =
         SendMessageConfiguration { return_immediately: args.no_wait, ..Default::default() };
     Ok(SendMessageRequest {

@@ -3,6 +3,7 @@
 mod attach;
 mod files;
 mod pull;
+mod push;
 mod review;
 
 use super::complete;
@@ -51,6 +52,8 @@ pub(crate) enum SessionsCommand {
         #[arg(add = complete::sessions())]
         id: String,
     },
+    /// Have the server push the session's branch and open a pull request; what is not committed is committed first
+    Push(push::PushArgs),
     /// Remove a session with its folder; its tasks stay
     Remove {
         /// The session or its context: an id, the beginning or the end of one, or `last`
@@ -123,6 +126,7 @@ pub(crate) async fn run(
             }
         }
         SessionsCommand::Pull { id } => return pull::run(&id, server).await,
+        SessionsCommand::Push(args) => return push::run(&args, server, screen).await,
         SessionsCommand::Remove { id, force } => {
             let (server, session) = &find_session(server, &id).await?;
             let id = session.get("id").and_then(Value::as_str).unwrap_or(&id);

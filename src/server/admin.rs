@@ -10,6 +10,7 @@ pub(super) mod links;
 pub(super) mod metrics;
 pub(super) mod operate;
 mod page;
+pub(super) mod publish;
 pub(super) mod removal;
 pub(super) mod results;
 pub(super) mod saved;

@@ -4,6 +4,7 @@ use super::Attach;
 use super::activity::{SessionState, WaitsFor};
 use super::resources::SessionResources;
 use super::start::LONGEST_STATE;
+use crate::agent::LaunchChoice;
 use crate::config::DriverKind;
 use pilothouse_agents::Setting;
 use pilothouse_agents::claude::{STATE_FILE, forget_keys, skip_setup};
@@ -66,7 +67,7 @@ async fn terminal(session: &mut SessionResources) -> Result<Spec, String> {
         resume: session.row.conversation.clone(),
         ..Setting::default()
     };
-    let driver = agent.driver_of(session.row.setup.as_deref());
+    let driver = agent.driver_of(session.row.setup.as_deref(), &LaunchChoice::default());
     let launch = driver.terminal(&setting).ok_or(match agent.config.driver {
         DriverKind::Claude => "nothing was said in this session yet",
         DriverKind::Acp | DriverKind::Command | DriverKind::Demo => {

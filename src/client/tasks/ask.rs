@@ -110,7 +110,7 @@ impl Ask {
             text.filter(|text| !text.trim().is_empty()).map(ToOwned::to_owned)
         };
         let is_permission = match data.get("kind").and_then(Value::as_str) {
-            Some(kind) => kind == "permission" || kind == "host",
+            Some(kind) => matches!(kind, "permission" | "host" | "push"),
             None => data.get("tool").is_some(),
         };
         let input = data.get("input").cloned().unwrap_or_default();

@@ -126,7 +126,7 @@ impl Translator {
     }
 
     /// Where the CLI's own answer is not what streamed, it replaces that; the narration stays as data.
-    pub(super) fn replace_if_different(&mut self, answer: &str) {
+    pub(in crate::session) fn replace_if_different(&mut self, answer: &str) {
         let same = self.streamed.as_deref().is_some_and(|streamed| {
             streamed == answer
                 || (self.streamed_bytes > streamed.len() && self.streamed_bytes == answer.len())
