@@ -165,7 +165,7 @@ impl Telemetry {
     }
 
     /// Notes what happened. Nobody waits for a full queue here, so the entry itself does.
-    fn note(&self, happening: &Happening) {
+    fn note(&self, happening: &Happening<'_>) {
         if let Err(unsent) = self.0.audit.note(happening) {
             // What agents cause does not wait for its reader without bound.
             if self.0.unsent.len() >= self.0.most_unsent {

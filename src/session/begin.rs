@@ -129,7 +129,7 @@ impl<'a> Begin<'a> {
             _ => Box::pin(self.put_more_files(files)).await?,
         }
         // Before a process that is there already is told its prompt; `start` has looked before it made one.
-        Ok(Box::pin(note_beginning(self.session, self.turn)).await?)
+        Ok(Box::pin(note_beginning(self.session, self.turn, false)).await?)
     }
 
     /// Waits for a place among the live processes, which is no part of the turn's time.
@@ -258,6 +258,7 @@ impl<'a> Begin<'a> {
         let folder = self.make_folder().await?;
         // A folder is set up first; the copy of another session then replaces what the script has made in it.
         let is_fork = self.turn.fork.is_some();
+        let is_empty = folder.is_new_and_empty() && !is_fork && !self.session.agent.needs_setup();
         self.set_up(&folder).await?;
         let mut driver = self.session.agent.driver_of(self.session.row.setup.as_deref());
         let fork = self.turn.fork.as_ref().and_then(|fork| fork.conversation.as_deref());
@@ -270,7 +271,7 @@ impl<'a> Begin<'a> {
         }
         self.put_files(&folder, files).await?;
         // One that gets its prompt as an argument is at work as soon as it is there.
-        Box::pin(note_beginning(self.session, self.turn)).await?;
+        Box::pin(note_beginning(self.session, self.turn, is_empty)).await?;
         let places = deps.isolation.places(&folder);
         let mut setting = Setting {
             workspace: places.workspace,

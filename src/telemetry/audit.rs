@@ -202,7 +202,11 @@ impl Unsent {
 
 /// One line of JSON. What terminals and editors do not show stands in it as an escape.
 fn to_line(entry: &impl Serialize) -> Vec<u8> {
-    let json = serde_json::to_string(entry).expect("an entry has no maps");
+    let mut json = serde_json::to_string(entry).expect("an entry has no maps");
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        json.push('\n');
+        return json.into_bytes();
+    }
     let mut line = String::with_capacity(json.len() + 1);
     for character in json.chars() {
         match is_unshowable(character) {
