@@ -251,6 +251,8 @@ where
         true => doors.answers.reserve(&caller, most).await?,
         false => Room::default(),
     };
+    // The token may have ended during these waits.
+    client.caller.grant.check()?;
     let work = work(doors.clone(), client, Request::from_parts(parts, body));
     doors.run(entry, async move { Ok(hold(work.await?, room).await) }).await
 }

@@ -2,7 +2,7 @@
 
 use crate::building::fake_agent;
 use crate::cli_asks::{pilothouse, url};
-use crate::http::{Answer, Reply, connect_narrow, read_head};
+use crate::http::{Answer, Reply, begin_body, connect_narrow, read_head};
 use crate::reading::{answer, at_once, message, message_in, message_to, state, text_of};
 use crate::world::{BOB, OWNER, World};
 use serde_json::{Value, json};
@@ -175,6 +175,20 @@ fn a_revoked_token_ends_the_answers_under_way_and_none_of_them_looks_whole() {
         assert!(read.is_err(), "{request} looks whole: {read:?}");
     }
     assert_eq!(whole.whole().body.len() as u64, LARGE);
+}
+
+#[test]
+fn a_token_that_is_revoked_while_the_body_of_its_request_comes_does_nothing_more() {
+    let world = World::start();
+    let (id, secret) = token(&world, &json!({"caller": "ann"}));
+    let requests = ["POST /api/v1/sessions/none/remove", "POST /tasks/none:cancel"];
+    let begun =
+        requests.map(|request| begin_body(world.address(), &secret, request, world.patience()));
+    assert_eq!(revoke(&world, &id).status, 200);
+    for (mut socket, request) in begun.into_iter().zip(requests) {
+        socket.write_all(b"{\"a\": 12}").unwrap();
+        assert_eq!(read_head(socket).unwrap().status, 401, "{request}");
+    }
 }
 
 #[test]

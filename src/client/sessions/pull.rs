@@ -14,6 +14,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// Bytes of a bundle that are taken, whatever the server sends.
+const LARGEST: u64 = 10 << 30;
+
 /// A file that is gone when this is.
 struct BundleFile(PathBuf);
 
@@ -40,7 +43,12 @@ pub(super) async fn run(id: &str, server: &Server) -> Result<u8, Failure> {
     let mut opened: File = opened.map_err(failed)?;
     let path = format!("/api/v1/sessions/{}/bundle", escape(text("/id").unwrap_or(id)));
     let mut response = server.open(&path, &json!({})).await?;
+    let mut left = LARGEST;
     while let Some(piece) = response.chunk().await.map_err(|error| server.unreachable(&error))? {
+        left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
+            let words = format!("the bundle of {branch} is larger than {} GiB", LARGEST >> 30);
+            Failure::new(exit::UNAVAILABLE, words)
+        })?;
         opened.write_all(&piece).map_err(failed)?;
     }
     let refspec = format!("refs/heads/{branch}:refs/heads/{branch}");
