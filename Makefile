@@ -75,10 +75,11 @@ test-systemd: ## the unit, by systemd's own tools
 test-install: ## installer, release steps, versions; PILOTHOUSE_BIN=static binary
 	@exec tests/install/test.sh
 
-check: ## formatting, lints, documentation
+check: ## formatting, lints, documentation; licences, doubled versions and advisories of crates (deny.toml)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet --document-private-items
+	@tools/deny.sh
 
 fuzz: ## each decoder of foreign bytes under libFuzzer (TIME=seconds of each, TARGETS="jsonrpc rest ...")
 	@exec tools/fuzz.sh $(TARGETS)

@@ -127,6 +127,14 @@ impl Access {
         self.tokens.write().revoke(id);
     }
 
+    /// What the token with this mark allows, where it still holds: for what its holder has begun before a restart.
+    pub fn find_grant(&self, mark: &str) -> Option<Arc<Grant>> {
+        if *mark == *self.anybody.mark {
+            return (!self.rules().required).then(|| self.anybody.clone());
+        }
+        self.tokens.read().find_grant(mark)
+    }
+
     /// The same for all tokens of the store that a caller has.
     pub fn revoke_caller(&self, caller: &str) {
         self.tokens.write().revoke_caller(caller);

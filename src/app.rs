@@ -258,10 +258,10 @@ impl App {
         if failed + resumed > 0 {
             notes.insert(0, format!("after the last end: {failed} running tasks were marked as failed, {resumed} waiting tasks go on"));
         }
-        push.resume().await?;
         let secret = token.as_ref().map_or("", Token::secret);
         let kept = if in_memory { Err(secret.to_owned()) } else { Ok(token_file) };
         let access = Access::new(&config, secret, &store.tokens().await?);
+        push.resume(&access).await?;
         notes.extend(access.weak_note());
         notes.extend(Cards::note_plain_http(&config));
         let doors = Doors {

@@ -335,6 +335,10 @@ section! {
         pub repository: Bytes = Bytes::new(10 * GIB),
         /// Sessions whose folders are measured at a time; of one caller half of them.
         pub disk_checks: usize = 4,
+        /// Turns that wait for the fetch of one repository at a time.
+        pub fetches: usize = 8,
+        /// Bundles of clones that are made at a time, and as many looks for unsaved work in clones.
+        pub gits: usize = 4,
         /// Further tries of a turn that an overloaded model API refused before anything was done.
         pub retries: u32 = 3,
         /// What happens to messages while the account at the model API is at its limit.
@@ -516,6 +520,8 @@ section! {
         pub max_size: Bytes = Bytes::new(256 * MIB),
         /// Renamed files that are kept.
         pub keep: u32 = 3,
+        /// Entries of the audit log that wait for a reader of standard error or of a pipe.
+        pub audit_queue: usize = 4096,
         /// Colour: `auto`, `always`, `never`.
         pub color: Color = Color::Auto,
     }

@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod limited;
+pub mod plain_file;
 pub mod push;
 pub mod queue;
 pub mod repository;

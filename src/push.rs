@@ -15,14 +15,15 @@
 mod delivery;
 mod notify;
 mod post;
+mod workers;
 
 pub use notify::Links;
 
+use crate::access::{Access, Caller, Grant};
 use crate::config::{self, Config};
 use crate::queue::{FairQueue, Place};
 use crate::store::{self, Durability, PushRow, PushState, Store, Write};
 use crate::task::{TaskLog, Tasks};
-use delivery::Delivery;
 use parking_lot::Mutex;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -37,6 +38,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use workers::find_grant;
 
 /// Longest id that a client may give a config, in bytes.
 const ID_BYTES: usize = 256;
@@ -95,12 +97,16 @@ struct Live {
     quit: CancellationToken,
     /// Cancelled when it has left.
     left: CancellationToken,
+    /// What it ends with.
+    grant: Option<Arc<Grant>>,
 }
 
 /// A config that may be stored, with its place among those that are pending.
 pub struct Checked {
     config: TaskPushNotificationConfig,
     place: PushPlace,
+    /// What the token of whoever registers it allows.
+    grant: Arc<Grant>,
 }
 
 /// A config's place among those that are pending, and that of its bytes. After a restart there may be too few.
@@ -157,10 +163,11 @@ impl Push {
     /// config, `ResourceExhausted` when too many are pending.
     pub async fn check(
         &self,
-        caller: &Arc<str>,
+        caller: &Caller,
         config: TaskPushNotificationConfig,
     ) -> Result<Checked, Error> {
-        self.check_at("configuration.taskPushNotificationConfig.", caller, config).await
+        let place = "configuration.taskPushNotificationConfig.";
+        self.check_at(place, (&caller.name, &caller.grant), config).await
     }
 
     /// Stores a checked config and begins to deliver what comes after the sequence number `after`: 0 for
@@ -185,13 +192,14 @@ impl Push {
     /// on where that one was. It is told what happens from now on: a task that is over has no more to tell.
     pub async fn create(
         &self,
+        caller: &Caller,
         log: &Arc<TaskLog>,
         config: TaskPushNotificationConfig,
         dialect: Dialect,
         alias: Option<&str>,
     ) -> Result<TaskPushNotificationConfig, Error> {
         let after = log.head();
-        let checked = self.check_at("", &log.scope.caller, config).await?;
+        let checked = self.check_at("", (&log.scope.caller, &caller.grant), config).await?;
         self.attach(log, checked, dialect, alias, after).await
     }
 
@@ -258,9 +266,9 @@ impl Push {
 
     // === the server's start and end ===
 
-    /// After a start, when the tasks are recovered: takes up every delivery that is not at its end.
-    /// Answers how many.
-    pub async fn resume(&self) -> Result<usize, store::Error> {
+    /// After a start, when the tasks are recovered: takes up every delivery that is not at its end, unless the token
+    /// that registered it no longer holds. Answers how many.
+    pub async fn resume(&self, access: &Access) -> Result<usize, store::Error> {
         let inner = &self.0;
         if !inner.enabled {
             return Ok(0);
@@ -280,11 +288,16 @@ impl Push {
                 let Some(row) = now.filter(|now| now.state == PushState::Active) else {
                     continue;
                 };
+                let grant = row.token.as_ref().map(|mark| find_grant(access, mark, &row));
+                if let Some(None) = grant {
+                    inner.end_with_token(&row, "it does not hold after the restart").await;
+                    continue;
+                }
                 if let Some(log) = inner.tasks.find(&row.scope, &row.task).await? {
                     // What was accepted once is delivered, also where the bound is lower by now.
                     let place = inner.pending.clone().try_acquire_owned().ok();
                     let bytes = inner.bytes.overdraw(&row.scope.caller, row.config.len());
-                    inner.start(log, row, (place, bytes));
+                    inner.start(log, row, (place, bytes), grant.flatten());
                     resumed += 1;
                 }
             }
@@ -311,7 +324,7 @@ impl Push {
     async fn check_at(
         &self,
         place: &str,
-        caller: &Arc<str>,
+        (caller, grant): (&Arc<str>, &Arc<Grant>),
         mut config: TaskPushNotificationConfig,
     ) -> Result<Checked, Error> {
         let inner = self.offered()?;
@@ -349,7 +362,7 @@ impl Push {
             )
             .retry_after(RETRY_SECONDS)
         })?;
-        Ok(Checked { config, place: (Some(place), bytes) })
+        Ok(Checked { config, place: (Some(place), bytes), grant: grant.clone() })
     }
 }
 
@@ -362,14 +375,14 @@ impl SharedPush {
         alias: Option<Arc<str>>,
         after: u64,
     ) -> Result<TaskPushNotificationConfig, Error> {
-        let Checked { mut config, place } = checked;
+        let Checked { mut config, place, grant } = checked;
         let given = config.id.take();
         let id: Arc<str> = given.map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Arc::from);
         config.id = Some(id.to_string());
         config.task_id = Some(log.id.clone());
         let key = (log.n, id.clone());
         let _one_at_a_time = self.changing(log.n).lock().await;
-        self.quit(&key).await;
+        let old_grant = self.quit(&key).await;
         let old = self.store.push_config(&log.scope, log.n, &id).await;
         let old = old.map_err(store::Error::incident)?;
         if old.is_none() {
@@ -399,6 +412,7 @@ impl SharedPush {
             dialect,
             alias,
             config: encoded.into(),
+            token: Some(grant.mark.clone()),
             sent,
             failing: None,
             created: Timestamp::now(),
@@ -407,12 +421,12 @@ impl SharedPush {
         let write = Write::Push(Box::new(row.clone()));
         if let Err(error) = self.store.commit(vec![write], Durability::Synced).await {
             if let Some(active) = active {
-                self.start(log.clone(), active, place);
+                self.start(log.clone(), active, place, old_grant);
             }
             return Err(error.incident());
         }
         if !over {
-            self.start(log.clone(), row, place);
+            self.start(log.clone(), row, place, Some(grant));
         }
         Ok(config)
     }
@@ -427,43 +441,6 @@ impl SharedPush {
 
     fn changing(&self, n: i64) -> &tokio::sync::Mutex<()> {
         &self.changing[usize::try_from(n).unwrap_or(0) % STRIPES]
-    }
-
-    // === workers ===
-
-    fn start(self: &Arc<Self>, log: Arc<TaskLog>, row: PushRow, place: PushPlace) {
-        let key = (row.n, row.id.clone());
-        let live = Live { quit: CancellationToken::new(), left: CancellationToken::new() };
-        let (quit, left) = (live.quit.clone(), live.left.clone().drop_guard());
-        self.live().insert(key.clone(), live);
-        let inner = self.clone();
-        self.workers.spawn(async move {
-            Delivery::new(inner.clone(), log, row, quit).run().await;
-            inner.live().remove(&key);
-            drop((place, left));
-        });
-    }
-
-    /// Ends a config's worker, if it has one, and what that is about to send.
-    async fn quit(&self, key: &Key) {
-        let left = {
-            let live = self.live();
-            live.get(key).map(|worker| {
-                worker.quit.cancel();
-                worker.left.clone()
-            })
-        };
-        if let Some(left) = left {
-            left.cancelled().await;
-        }
-    }
-
-    fn is_live(&self, key: &Key) -> bool {
-        self.live().contains_key(key)
-    }
-
-    fn live(&self) -> parking_lot::MutexGuard<'_, HashMap<Key, Live>> {
-        self.live.lock()
     }
 }
 

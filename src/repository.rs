@@ -11,14 +11,20 @@
 //! copies that file. Nothing is ever removed from the mirror's objects, because a clone may need what upstream has
 //! forgotten.
 //!
+//! One git works in a mirror at a time. It belongs to a task of its own, which holds the mirror's lock until that git
+//! has gone: whoever waits for it may leave at any moment, and then it is ended first.
+//!
 //! # Pitfalls
 //!
 //! The server runs git here and nowhere else. What an agent can write is looked at by a git inside of its sandbox.
 
 mod check;
+mod error;
 mod git;
 
 use crate::config::{Age, Bytes, Config, RepositorySource};
+use crate::queue::FairQueue;
+pub use error::MirrorError;
 use git::{config_file, git_config, hear, own_environment, quote, remove_unfinished, settings};
 use pilothouse_sandbox::isolation::{Grants, limit_files};
 use pilothouse_sandbox::process::{Ended, Launcher};
@@ -30,9 +36,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Characters of a session's id in the name of its branch: the end of a UUID is random.
 const SHORT: usize = 8;
@@ -58,8 +67,19 @@ pub struct Mirror {
     local: Option<PathBuf>,
     most: Bytes,
     patience: Age,
+    /// Places for turns that wait for a fetch (`limits.fetches`).
+    turns: FairQueue,
     /// When the last fetch began that has come to its end, and whether it failed. Whoever fetches holds it.
     fetched: Mutex<Option<(Instant, Result<(), MirrorError>)>>,
+}
+
+/// How a git of the server's is run.
+struct GitRun {
+    launcher: Launcher,
+    /// Told how far a fetch has come.
+    progress: watch::Sender<String>,
+    /// Ends it.
+    quit: CancellationToken,
 }
 
 /// Where a new clone begins.
@@ -71,49 +91,6 @@ pub struct Base {
     pub name: Option<String>,
     /// What of it a clone does not have, a sentence each.
     pub left_out: Vec<&'static str>,
-}
-
-/// Why there is no base for a clone. `repository` is a name for people.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum MirrorError {
-    /// There is no git.
-    #[error("the server has no git")]
-    NoGit,
-    /// Git failed.
-    #[error("the repository {repository} could not be fetched: {words}")]
-    Failed {
-        /// The repository.
-        repository: String,
-        /// What git said.
-        words: String,
-    },
-    /// There is too much of it.
-    #[error("the repository {repository} is larger than {most} (`limits.repository`)")]
-    TooLarge {
-        /// The repository.
-        repository: String,
-        /// What is allowed.
-        most: Bytes,
-    },
-    /// It took too long.
-    #[error("the repository {repository} was not fetched within {patience} (`timeouts.fetch`)")]
-    TooLong {
-        /// The repository.
-        repository: String,
-        /// What is allowed.
-        patience: Age,
-    },
-    /// The ref is not there.
-    #[error("the repository {repository} has no branch, tag or commit `{reference}`")]
-    NoReference {
-        /// The repository.
-        repository: String,
-        /// What was looked for.
-        reference: String,
-    },
-    /// There is no commit on the branch that is checked out there.
-    #[error("the repository {0} has no commit on the branch that is checked out there")]
-    Empty(String),
 }
 
 /// The branch of a session's own.
@@ -152,24 +129,6 @@ impl CloneSource {
     }
 }
 
-impl MirrorError {
-    /// What can be done, and by whom.
-    pub const fn hint(&self) -> &'static str {
-        match self {
-            Self::NoGit => "the operator must install git",
-            Self::Failed { .. } => {
-                "the operator must see that the server reaches it (address, network, a token in `egress.git`, room on the disk)"
-            }
-            Self::TooLarge { .. } => "the operator can raise `limits.repository`",
-            Self::TooLong { .. } => "the operator can raise `timeouts.fetch`",
-            Self::NoReference { .. } => {
-                "the operator must correct `workspace.repository.ref` (`--repo PATH#REF`)"
-            }
-            Self::Empty(_) => "commit something there, or name another branch (`--repo PATH#REF`)",
-        }
-    }
-}
-
 impl Mirror {
     /// The mirror of the repository at this address, as the configuration has it; nothing is made yet.
     pub fn new(
@@ -190,6 +149,8 @@ impl Mirror {
         let mut env = own_environment(&folder, scheme, environment);
         env.extend(git_config(&settings(config, url)));
         let (most, patience) = (config.limits.repository, config.timeouts.fetch);
+        let fetches = config.limits.fetches;
+        let turns = FairQueue::new(fetches, fetches.div_ceil(2), &config.auth.priorities);
         Self {
             url: url.to_owned(),
             folder,
@@ -198,6 +159,7 @@ impl Mirror {
             local,
             most,
             patience,
+            turns,
             fetched: Mutex::new(None),
         }
     }
@@ -215,6 +177,11 @@ impl Mirror {
     /// The folder of a repository on this machine.
     pub fn local(&self) -> Option<&Path> {
         self.local.as_deref()
+    }
+
+    /// Places for turns that wait for a fetch.
+    pub fn turns(&self) -> &FairQueue {
+        &self.turns
     }
 
     /// A name for people: where it lies on this machine is not a caller's business.
@@ -242,39 +209,51 @@ impl Mirror {
     }
 
     /// Finds where a new clone begins, after a look at what is new upstream. Who looks meanwhile waits for that, and
-    /// a look that began after the call counts for it too, also where it failed. `progress` is told how far a fetch has come.
+    /// a look that began after the call counts for it too, also where it failed. `progress` is told how far a fetch has
+    /// come. Dropping this ends the look, whose task (one of `tasks`) goes on until its git has gone.
     ///
     /// # Errors
     ///
     /// When git fails, there is too much of it, or the ref is not there.
     pub async fn find_base(
-        &self,
+        self: &Arc<Self>,
         launcher: &Launcher,
         reference: Option<&str>,
         progress: &watch::Sender<String>,
+        (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Result<Base, MirrorError> {
+        let quit = stop.child_token();
+        let _leave = quit.clone().drop_guard();
+        let run = GitRun { launcher: launcher.clone(), progress: progress.clone(), quit };
+        let (mirror, reference) = (self.clone(), reference.map(ToOwned::to_owned));
+        let looking = async move { mirror.look(&run, reference.as_deref()).await };
+        let found = tasks.spawn(looking).await;
+        found.unwrap_or_else(|_| Err(MirrorError::Ended(self.name().to_owned())))
+    }
+
+    async fn look(&self, run: &GitRun, reference: Option<&str>) -> Result<Base, MirrorError> {
         let asked = Instant::now();
-        let mut fetched = self.fetched.lock().await;
+        let locked = run.quit.run_until_cancelled(self.fetched.lock()).await;
+        let mut fetched = locked.ok_or_else(|| MirrorError::Ended(self.name().to_owned()))?;
         if let Some(commit) = reference.filter(|name| is_commit(name))
-            && let Some(base) = self.resolve(launcher, Some(commit)).await?
+            && let Some(base) = self.resolve(run, Some(commit)).await?
         {
             // It never means anything else.
             return Ok(base);
         }
         if fetched.as_ref().is_none_or(|(began, _)| *began < asked) {
             let began = Instant::now();
-            let fetching = self.fetch(launcher, reference, progress);
-            let fetching = tokio::time::timeout(self.patience.get(), fetching).await;
-            let late = |_| MirrorError::TooLong {
-                repository: self.name().to_owned(),
-                patience: self.patience,
-            };
-            *fetched = Some((began, fetching.map_err(late).flatten()));
+            let outcome = self.fetch_in_time(run, reference).await;
+            if run.quit.is_cancelled() {
+                // Whoever waits still fetches anew.
+                return Err(MirrorError::Ended(self.name().to_owned()));
+            }
+            *fetched = Some((began, outcome));
         }
         if let Some((_, Err(error))) = &*fetched {
             return Err(error.clone());
         }
-        let base = self.resolve(launcher, reference).await?;
+        let base = self.resolve(run, reference).await?;
         base.ok_or_else(|| {
             let repository = self.name().to_owned();
             match reference {
@@ -286,23 +265,36 @@ impl Mirror {
         })
     }
 
-    /// Brings everything over that is new.
-    async fn fetch(
+    /// Fetches within `timeouts.fetch`; the git of a fetch that takes longer has gone when this answers.
+    async fn fetch_in_time(
         &self,
-        launcher: &Launcher,
+        run: &GitRun,
         reference: Option<&str>,
-        progress: &watch::Sender<String>,
     ) -> Result<(), MirrorError> {
+        let quit = run.quit.child_token();
+        let (launcher, progress) = (run.launcher.clone(), run.progress.clone());
+        let run = GitRun { launcher, progress, quit: quit.clone() };
+        let mut fetching = pin!(self.fetch(&run, reference));
+        tokio::select! {
+            biased;
+            outcome = &mut fetching => return outcome,
+            () = tokio::time::sleep(self.patience.get()) => quit.cancel(),
+        }
+        let _ = fetching.await;
+        let (repository, patience) = (self.name().to_owned(), self.patience);
+        Err(MirrorError::TooLong { repository, patience })
+    }
+
+    /// Brings everything over that is new.
+    async fn fetch(&self, run: &GitRun, reference: Option<&str>) -> Result<(), MirrorError> {
         let folder = self.folder.to_string_lossy().into_owned();
         if !self.folder.join("HEAD").is_file() {
             let init = ["init", "--quiet", "--bare", "--template=", &folder];
-            self.git(launcher, &init, progress).await?;
+            self.git(run, &init).await?;
         }
         remove_unfinished(&self.folder);
         // The branch's name, and whether there is anything at all.
-        let heads = self
-            .git(launcher, &["ls-remote", "--symref", "--", &self.url, "HEAD"], progress)
-            .await?;
+        let heads = self.git(run, &["ls-remote", "--symref", "--", &self.url, "HEAD"]).await?;
         let mut wanted = vec!["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
         if heads.lines().any(|line| line.ends_with("\tHEAD") && !line.starts_with("ref:")) {
             wanted.push("+HEAD:refs/pilothouse/HEAD");
@@ -318,9 +310,9 @@ impl Mirror {
             &self.url,
         ];
         let args: Vec<&str> = fetch.into_iter().chain(wanted).collect();
-        self.git(launcher, &args, progress).await?;
+        self.git(run, &args).await?;
         if let Some(commit) = reference.filter(|name| is_commit(name))
-            && self.resolve(launcher, Some(commit)).await?.is_none()
+            && self.resolve(run, Some(commit)).await?.is_none()
         {
             // A host gives it where it is reachable; what it says otherwise is not better than that it is not there.
             let kept = format!("+{commit}:refs/pilothouse/commits/{commit}");
@@ -333,7 +325,7 @@ impl Mirror {
                 &self.url,
                 &kept,
             ];
-            let _ = self.git(launcher, &one, progress).await;
+            let _ = self.git(run, &one).await;
         }
         let branch = heads
             .lines()
@@ -341,31 +333,29 @@ impl Mirror {
         let branch = branch.map(|branch| format!("refs/remotes/origin/{branch}"));
         match &branch {
             Some(branch) => {
-                self.git(launcher, &["symbolic-ref", "refs/remotes/origin/HEAD", branch], progress)
-                    .await?
+                self.git(run, &["symbolic-ref", "refs/remotes/origin/HEAD", branch]).await?
             }
             None => self
-                .git(launcher, &["symbolic-ref", "--delete", "refs/remotes/origin/HEAD"], progress)
+                .git(run, &["symbolic-ref", "--delete", "refs/remotes/origin/HEAD"])
                 .await
                 .unwrap_or_default(),
         };
-        self.git(launcher, &["pack-refs", "--all"], progress).await.map(drop)
+        self.git(run, &["pack-refs", "--all"]).await.map(drop)
     }
 
     /// The commit that a name stands for, if it is here.
     async fn resolve(
         &self,
-        launcher: &Launcher,
+        run: &GitRun,
         reference: Option<&str>,
     ) -> Result<Option<Base>, MirrorError> {
-        let (progress, _) = watch::channel(String::new());
         if !self.folder.join("HEAD").is_file() {
             return Ok(None);
         }
         let (candidates, mut name) = match reference {
             None => {
                 let head = ["symbolic-ref", "--quiet", "refs/remotes/origin/HEAD"];
-                let head = self.git(launcher, &head, &progress).await.unwrap_or_default();
+                let head = self.git(run, &head).await.unwrap_or_default();
                 let name = head.trim().strip_prefix("refs/remotes/origin/").map(ToOwned::to_owned);
                 (vec!["refs/pilothouse/HEAD".to_owned()], name)
             }
@@ -380,32 +370,27 @@ impl Mirror {
         for candidate in candidates {
             let object = format!("{candidate}^{{commit}}");
             let parse = ["rev-parse", "--verify", "--quiet", "--end-of-options", &object];
-            let Ok(commit) = self.git(launcher, &parse, &progress).await else { continue };
+            let Ok(commit) = self.git(run, &parse).await else { continue };
             if candidate.starts_with("refs/tags/") {
                 // Nothing is merged into a tag.
                 name = None;
             }
             let commit = commit.trim().to_owned();
-            let left_out = self.find_left_out(launcher, &commit, &progress).await;
+            let left_out = self.find_left_out(run, &commit).await;
             return Ok(Some(Base { commit, name, left_out }));
         }
         Ok(None)
     }
 
     /// What a clone does not have of this commit.
-    async fn find_left_out(
-        &self,
-        launcher: &Launcher,
-        commit: &str,
-        progress: &watch::Sender<String>,
-    ) -> Vec<&'static str> {
+    async fn find_left_out(&self, run: &GitRun, commit: &str) -> Vec<&'static str> {
         let mut left_out = Vec::new();
         let modules = format!("{commit}:.gitmodules");
-        if self.git(launcher, &["cat-file", "-e", &modules], progress).await.is_ok() {
+        if self.git(run, &["cat-file", "-e", &modules]).await.is_ok() {
             left_out.push("submodules are not checked out: their folders are empty");
         }
         let attributes = format!("{commit}:.gitattributes");
-        let attributes = self.git(launcher, &["cat-file", "blob", &attributes], progress).await;
+        let attributes = self.git(run, &["cat-file", "blob", &attributes]).await;
         if attributes.is_ok_and(|text| text.contains("filter=lfs")) {
             left_out.push(
                 "files of git LFS are not fetched: they are the pointers that the repository holds",
@@ -414,13 +399,8 @@ impl Mirror {
         left_out
     }
 
-    /// What git prints.
-    async fn git(
-        &self,
-        launcher: &Launcher,
-        args: &[&str],
-        progress: &watch::Sender<String>,
-    ) -> Result<String, MirrorError> {
+    /// What git prints. It has gone when this answers.
+    async fn git(&self, run: &GitRun, args: &[&str]) -> Result<String, MirrorError> {
         let git = self.git.as_ref().ok_or(MirrorError::NoGit)?;
         let spec = Spec {
             program: git.to_string_lossy().into_owned(),
@@ -437,10 +417,14 @@ impl Mirror {
         };
         // Nothing else writes what could be large.
         let largest = args.first().filter(|step| **step == "fetch").map(|_| left);
-        let started = launcher.spawn(&limit_files(spec, largest)).await;
+        let started = run.launcher.spawn(&limit_files(spec, largest)).await;
         let mut process = started.map_err(|error| failed(error.to_string()))?;
-        let (ended, printed, words) =
-            hear(&mut process, progress).await.map_err(|error| failed(error.to_string()))?;
+        let heard = run.quit.run_until_cancelled(hear(&mut process, &run.progress)).await;
+        let Some(heard) = heard else {
+            process.control.kill().await;
+            return Err(MirrorError::Ended(repository));
+        };
+        let (ended, printed, words) = heard.map_err(|error| failed(error.to_string()))?;
         match ended {
             Ended::Code(0) => Ok(printed),
             // The git that writes the pack is ended at its bound, and the one above it only says that it is gone.

@@ -15,7 +15,7 @@ mod schema;
 mod scope;
 mod send;
 
-pub use crate::session::{Bundle, NotRemoved};
+pub use crate::session::{Bundle, NoBundle, NotRemoved};
 pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};

@@ -56,7 +56,7 @@ mod unsaved;
 mod waiting;
 
 pub use activity::Activity;
-pub use bundle::Bundle;
+pub use bundle::{Bundle, NoBundle};
 use end_guard::EndGuard;
 pub use failure::FailureCode;
 pub use live::Removal;

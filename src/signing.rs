@@ -21,6 +21,7 @@ pub use form::Form;
 pub use verify::{Keys, Verdict, key_places, verify};
 
 use crate::config::Signing;
+use crate::plain_file;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse, ThumbprintHash};
@@ -30,6 +31,7 @@ use pilothouse_a2a::card::{self, AgentCard, AgentCardSignature};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -38,6 +40,9 @@ pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// Signatures that are remembered: a few for each agent and each address that clients use.
 const REMEMBERED: usize = 512;
+
+/// Bytes of the file of a key.
+const LARGEST: u64 = 1024 * 1024;
 
 /// Why cards cannot be signed.
 #[derive(Debug, thiserror::Error)]
@@ -87,11 +92,12 @@ impl Signer {
             return Ok(None);
         };
         let unreadable = |source| Error::Unreadable { path: path.clone(), source };
-        let mode = std::fs::metadata(path).map_err(unreadable)?.mode();
-        if mode & 0o004 != 0 {
+        let mut file = plain_file::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.mode() & 0o004 != 0 {
             return Err(Error::Open(path.clone()));
         }
-        let pem = std::fs::read(path).map_err(unreadable)?;
+        let mut pem = Vec::new();
+        file.by_ref().take(LARGEST).read_to_end(&mut pem).map_err(unreadable)?;
         Self::new(&pem, config.kid.clone()).map(Some).ok_or_else(|| Error::Unusable(path.clone()))
     }
 

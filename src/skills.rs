@@ -1,10 +1,10 @@
 //! Skills that lie in folders as `*/SKILL.md`, read once for the card: name and description of their
 //! front matter. The rest of such a file is for the agent and is not read here.
 
+use crate::plain_file;
 use pilothouse_a2a::card::AgentSkill;
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -122,7 +122,7 @@ fn skill(folder: &Path, file: &Path) -> Result<(AgentSkill, bool), String> {
         .filter(|name| !name.chars().any(char::is_control));
     let id = id.ok_or("the name of its folder is not plain text")?;
     let mut text = Vec::new();
-    File::open(file)
+    plain_file::open(file)
         .and_then(|file| file.take(FRONT_MATTER).read_to_end(&mut text))
         .map_err(|error| error.to_string())?;
     // The bytes may end within a character of the body.
@@ -159,7 +159,7 @@ pub fn skill_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// The name that a Markdown file gives itself in its front matter.
 pub fn front_name(file: &Path) -> Option<String> {
     let mut text = Vec::new();
-    File::open(file).ok()?.take(FRONT_MATTER).read_to_end(&mut text).ok()?;
+    plain_file::open(file).ok()?.take(FRONT_MATTER).read_to_end(&mut text).ok()?;
     let text = String::from_utf8_lossy(&text);
     let front: FrontMatter = serde_saphyr::from_str(front_matter(&text)?).ok()?;
     front.name.map(|name| one_line(&name)).filter(|name| !name.is_empty())

@@ -171,6 +171,8 @@ pub struct PushRow {
     pub alias: Option<Arc<str>>,
     /// A2A v1.0 JSON of the config, secrets included.
     pub config: Arc<str>,
+    /// The mark of the token that registered it; none where an earlier version has.
+    pub token: Option<Arc<str>>,
     /// Sequence number of the last event that was delivered.
     pub sent: u64,
     /// When the event after it was first tried, if it was not taken.

@@ -27,12 +27,9 @@ use pilothouse_egress::Refusal;
 use serde_json::Value;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
-
-/// Entries of what happens to tasks that wait for a place in the audit log's queue, at most.
-const UNSENT: usize = 4096;
 
 /// Everything that watches; clones share it.
 #[derive(Clone)]
@@ -45,8 +42,10 @@ struct SharedTelemetry {
     metrics: Option<Metrics>,
     /// Entries of the audit log that wait for their place in its queue.
     unsent: TaskTracker,
-    /// Whether the last one was lost, because too many wait.
-    loses: AtomicBool,
+    /// How many of them there may be (`log.audit_queue`).
+    most_unsent: usize,
+    /// How many were lost since one was noted, because too many wait.
+    lost: AtomicU64,
     /// What the operator may be told of; none where nobody is.
     notices: Option<mpsc::Sender<Notice>>,
 }
@@ -67,7 +66,8 @@ impl Telemetry {
             metrics,
             unsent,
             notices,
-            loses: AtomicBool::new(false),
+            most_unsent: config.log.audit_queue,
+            lost: AtomicU64::new(0),
         })))
     }
 
@@ -91,7 +91,9 @@ impl Telemetry {
         if let Some(metrics) = self.metrics() {
             metrics.request(entry.outcome);
         }
-        self.0.audit.note(entry)
+        self.0.audit.note(entry)?;
+        self.tell_lost();
+        Ok(())
     }
 
     /// The console.
@@ -164,20 +166,32 @@ impl Telemetry {
     }
 
     /// Notes what happened. Nobody waits for a full queue here, so the entry itself does.
-    fn note(&self, happening: &Happening) {
+    fn note(&self, happening: &Happening<'_>) {
         if let Err(unsent) = self.0.audit.note(happening) {
             // What agents cause does not wait for its reader without bound.
-            if self.0.unsent.len() >= UNSENT {
-                if !self.0.loses.swap(true, Ordering::Relaxed) {
+            if self.0.unsent.len() >= self.0.most_unsent {
+                if self.0.lost.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::error!(
-                        "nobody reads the audit log: entries of what happens to tasks are lost; read it, or name a file by `audit`"
+                        "nobody reads the audit log: entries of what happens to tasks are lost; read it, name a file by \
+                         `audit`, or raise `log.audit_queue`"
                     );
                 }
                 return;
             }
             self.0.unsent.spawn(unsent.send());
-        } else if self.0.loses.load(Ordering::Relaxed) {
-            self.0.loses.store(false, Ordering::Relaxed);
+        } else {
+            self.tell_lost();
+        }
+    }
+
+    /// Says how many entries were lost since this was said.
+    fn tell_lost(&self) {
+        if self.0.lost.load(Ordering::Relaxed) > 0 {
+            let lost = self.0.lost.swap(0, Ordering::Relaxed);
+            tracing::error!(
+                lost,
+                "{lost} entries of what happens to tasks are in no audit log: nobody read it"
+            );
         }
     }
 
@@ -236,6 +250,7 @@ impl Telemetry {
 
     /// Writes out what waits.
     pub async fn close(&self) {
+        self.tell_lost();
         self.0.unsent.close();
         self.0.unsent.wait().await;
         self.0.audit.close().await;

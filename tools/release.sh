@@ -3,6 +3,8 @@
 # What a release is, and how one is made: docs/releasing.md.
 #
 # Usage: tools/release.sh package BINARY DIR     DIR/pilothouse-VERSION-linux-ARCH.tar.gz of a static binary
+#        tools/release.sh packages BINARY DIR    of the same binary, a wheel and an npm package (tools/packages.py)
+#        tools/release.sh npm DIR                the npm package that needs those
 #        tools/release.sh notes                  this version's section of CHANGELOG.md, to standard output
 #        tools/release.sh installer URL DIR      DIR/install.sh that knows this version and where it lies
 #        tools/release.sh sums DIR               DIR/SHA256SUMS over all other files there, and DIR/VERSION
@@ -12,6 +14,7 @@ fail() { echo "release: $*" >&2; exit 1; }
 version=$(tools/check-version.sh --print)
 # The same commit gives the same bytes.
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+export SOURCE_DATE_EPOCH=$epoch
 
 # The machine that an ELF file is for.
 machine() {
@@ -23,13 +26,27 @@ machine() {
     esac
 }
 
+is_static() { ! LC_ALL=C readelf -lW "$1" | grep -q INTERP; }
+
+# The machine of a binary that may be released: a dynamic one would need the C library of the machine that it was
+# built on. (A test that puts it onto the very same system may say RELEASE_DYNAMIC=1.)
+releasable() {
+    [ -f "$1" ] || fail "there is no $1"
+    machine "$1"
+    [ -n "${RELEASE_DYNAMIC:-}" ] || is_static "$1" || fail "$1 is not static; tools/docker-build.sh binary makes one"
+}
+
+packages() {
+    local arch
+    arch=$(releasable "$1")
+    if is_static "$1"; then tools/packages.py machine "$1" "$arch" "$2"; else LINUX_ALONE=1 tools/packages.py machine "$1" "$arch" "$2"; fi
+}
+
+npm() { tools/packages.py npm "$1"; }
+
 package() {
     local binary=$1 dir=$2 arch name work
-    [ -f "$binary" ] || fail "there is no $binary"
-    arch=$(machine "$binary")
-    # A dynamic one would need the C library of the machine that it was built on.
-    # (A test that puts it onto the very same system may say RELEASE_DYNAMIC=1.)
-    if [ -z "${RELEASE_DYNAMIC:-}" ] && LC_ALL=C readelf -lW "$binary" | grep -q INTERP; then fail "$binary is not static; tools/docker-build.sh binary makes one"; fi
+    arch=$(releasable "$binary")
     name=pilothouse-$version-linux-$arch
     work=$(mktemp -d)
     mkdir -p "$work/$name/systemd" "$work/$name/apparmor" "$work/$name/man" "$dir"
@@ -71,8 +88,8 @@ sums() {
 
 step=${1:-}
 case $step:$# in
-    package:3 | installer:3) "$step" "$2" "$3" ;;
-    sums:2) "$step" "$2" ;;
+    package:3 | packages:3 | installer:3) "$step" "$2" "$3" ;;
+    npm:2 | sums:2) "$step" "$2" ;;
     notes:1) "$step" ;;
     *) sed -n '/^# Usage/,/^set/p' "$0" | sed -n 's/^# //p' >&2; exit 2 ;;
 esac

@@ -20,7 +20,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub(super) fn new(name: Arc<str>, grant: Arc<Grant>) -> Self {
+    /// The caller of this name with what its token allows.
+    pub fn new(name: Arc<str>, grant: Arc<Grant>) -> Self {
         let listed = CallerFilter::One(name.clone());
         Self { name, grant, listed, peer: None }
     }

@@ -4,6 +4,7 @@ use super::Denied;
 use crate::config::{CallerToken, TokenScope};
 use crate::store::TokenRow;
 use pilothouse_a2a::time::Timestamp;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 pub struct Grant {
     /// What the token is called in lists and in the audit log; never the token itself.
     pub id: Arc<str>,
+    /// What is stored of the token with what it has begun: its name, and a fingerprint, so that another token of this
+    /// name is known for another one. A token that can be guessed has its name alone: it could be guessed by the rest.
+    pub mark: Arc<str>,
     scopes: Vec<TokenScope>,
     /// Empty for all.
     agents: Vec<String>,
@@ -25,9 +29,10 @@ pub struct Grant {
 
 impl Grant {
     /// A grant for every agent without an end.
-    pub(super) fn of(id: &str, scopes: &[TokenScope]) -> Self {
+    pub fn of(id: &str, scopes: &[TokenScope]) -> Self {
         Self {
             id: Arc::from(id),
+            mark: Arc::from(id),
             scopes: scopes.to_vec(),
             agents: Vec::new(),
             expires: None,
@@ -55,6 +60,13 @@ impl Grant {
         Self { agents, expires, ..Self::of(&row.id, &row.scopes) }
     }
 
+    /// The grant of the token with this hash.
+    pub(super) fn with_fingerprint(self, hash: &[u8; 32]) -> Self {
+        let print = Sha256::digest([b"mark ".as_slice(), hash].concat());
+        let print: String = print.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { mark: Arc::from(format!("{} {print}", self.id)), ..self }
+    }
+
     /// Whether another grant says the same.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         (&self.id, &self.scopes, &self.agents, self.expires)
@@ -62,12 +74,12 @@ impl Grant {
     }
 
     /// Ends it for everybody who was admitted by it.
-    pub(super) fn revoke(&self) {
+    pub fn revoke(&self) {
         self.revoked.cancel();
     }
 
     /// Whether it still holds.
-    pub(super) fn check(&self) -> Result<(), Denied> {
+    pub fn check(&self) -> Result<(), Denied> {
         if self.revoked.is_cancelled() {
             return Err(Denied::Revoked);
         }
@@ -103,7 +115,7 @@ impl Grant {
     }
 
     /// Whether it has this scope; `admin` has all.
-    pub(super) fn has(&self, scope: TokenScope) -> bool {
+    pub fn has(&self, scope: TokenScope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&TokenScope::Admin)
     }
 

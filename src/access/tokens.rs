@@ -34,14 +34,12 @@ impl TokenTable {
         let mut known = Vec::new();
         let mut weak = Vec::new();
         let mut add = |caller: &str, token: &str, grant: Grant| {
-            if config.auth.required && guesses::is_weak(token) {
+            let (hash, is_weak) = (digest(token), guesses::is_weak(token));
+            if config.auth.required && is_weak {
                 weak.push(grant.id.to_string());
             }
-            known.push(KnownToken {
-                caller: Arc::from(caller),
-                hash: digest(token),
-                grant: Arc::new(grant),
-            });
+            let grant = if is_weak { grant } else { grant.with_fingerprint(&hash) };
+            known.push(KnownToken { caller: Arc::from(caller), hash, grant: Arc::new(grant) });
         };
         add(OWNER, owner, Grant::of("auth.token", &[TokenScope::Admin]));
         for (name, token) in &config.auth.tokens {
@@ -64,7 +62,7 @@ impl TokenTable {
     pub(super) fn add(&mut self, row: &TokenRow) {
         if row.revoked.is_none() {
             let (caller, hash) = (row.caller.clone(), row.hash);
-            let grant = Arc::new(Grant::of_row(row));
+            let grant = Arc::new(Grant::of_row(row).with_fingerprint(&hash));
             // The store keeps no more than `limits.tokens`; here those that expired make room too.
             self.stored.retain(|_, known| known.grant.check().is_ok());
             self.stored.insert(hash, KnownToken { caller, hash, grant });
@@ -102,6 +100,13 @@ impl TokenTable {
         found.map(|known| Caller::new(known.caller.clone(), known.grant.clone()))
     }
 
+    /// What the token with this mark allows, where it still holds.
+    pub(super) fn find_grant(&self, mark: &str) -> Option<Arc<Grant>> {
+        let all = self.configured.iter().chain(self.stored.values());
+        let mut grants = all.map(|known| &known.grant);
+        grants.find(|grant| *grant.mark == *mark && grant.check().is_ok()).cloned()
+    }
+
     /// The keys of the configured tokens that can be guessed.
     pub(super) fn weak(&self) -> &[String] {
         &self.weak
@@ -129,5 +134,20 @@ mod tests {
         assert!(ann.grant.check().is_ok() && bob.grant.check().is_err());
         assert!(tokens.find("two").is_none() && tokens.find("owner's").is_some());
         assert_eq!(&*tokens.find("other").unwrap().name, "bob");
+    }
+
+    #[test]
+    fn a_mark_finds_its_own_token_as_long_as_it_holds_and_no_other_one_of_its_name() {
+        let (long, other) =
+            ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
+        let mut tokens = TokenTable::default();
+        tokens.configure(&configured(&[("ann", long), ("bob", "weak")]), "owner's");
+        let marks = [long, "weak"].map(|token| tokens.find(token).unwrap().grant.mark.clone());
+        assert_eq!(&*marks[1], "auth.tokens.bob");
+        assert!(marks.iter().all(|mark| tokens.find_grant(mark).is_some()));
+        // As after a restart with another token of the same name.
+        let mut later = TokenTable::default();
+        later.configure(&configured(&[("ann", other)]), "owner's");
+        assert!(marks.iter().all(|mark| later.find_grant(mark).is_none()), "{marks:?}");
     }
 }

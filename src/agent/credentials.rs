@@ -2,6 +2,7 @@
 
 use super::Error;
 use crate::config::{self, Config, DriverKind};
+use crate::plain_file;
 use pilothouse_sandbox::isolation::BackendKind;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,8 +109,8 @@ pub(super) fn check_settings(
 }
 
 fn has_helper_in(path: &Path) -> bool {
-    let is_short = path.metadata().is_ok_and(|found| found.is_file() && found.len() < 1024 * 1024);
-    is_short && std::fs::read_to_string(path).is_ok_and(|text| has_helper(&text))
+    plain_file::read(path, 1024 * 1024)
+        .is_ok_and(|text| has_helper(&String::from_utf8_lossy(&text)))
 }
 
 fn has_helper(settings: &str) -> bool {

@@ -17,6 +17,7 @@ mod tree;
 
 use super::{Error, find};
 use crate::config::{self, Config, DriverKind, SetupField, describe_driver, in_marketplace};
+use crate::plain_file;
 use crate::skills::{front_name, skill_folders};
 use pilothouse_agents::acp::preset::preset;
 use pilothouse_agents::acp::{AcpSetup, Variables};
@@ -471,11 +472,5 @@ fn name_of(path: &Path) -> Result<String, String> {
 
 /// A text file of the operator's.
 fn read_text(path: &Path) -> io::Result<Vec<u8>> {
-    let found = fs::metadata(path)?;
-    if !found.is_file() || found.len() > LONGEST_INSTRUCTIONS {
-        return Err(io::Error::other(format!(
-            "it is no file of up to {LONGEST_INSTRUCTIONS} bytes"
-        )));
-    }
-    fs::read(path)
+    plain_file::read(path, LONGEST_INSTRUCTIONS)
 }

@@ -9,11 +9,10 @@ use super::own::{CONFIG, ENV_FILE, FORERUNNER_CONFIG, Record};
 use super::paths::{make_absolute, utf8};
 use super::trust::{self, Found};
 use super::{Config, ConfigSource, aliases, derive, dotenv};
+use crate::plain_file;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use super::environment::Environment;
@@ -259,34 +258,16 @@ fn find_file(
 }
 
 fn read(path: &Path, cwd: &Path, named_by: String) -> Result<String, Error> {
-    let may_be_pipe = named_by != FOUND;
-    read_text(&cwd.join(path), may_be_pipe).map_err(|cause| Error::Unreadable {
+    read_text(&cwd.join(path)).map_err(|cause| Error::Unreadable {
         path: path.to_owned(),
         named_by,
         cause,
     })
 }
 
-/// The text of a file that has an end. One that only lies there has to be a regular file: a pipe would keep the
-/// start waiting. One that was named may be a pipe, like `/dev/stdin`.
-fn read_text(path: &Path, may_be_pipe: bool) -> io::Result<String> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    if !may_be_pipe {
-        options.custom_flags(libc::O_NONBLOCK);
-    }
-    let file = options.open(path)?;
-    let kind = file.metadata()?.file_type();
-    if !may_be_pipe && !kind.is_file() && !kind.is_dir() {
-        let what = "it is a pipe, a socket or a device and not a regular file";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        let what = format!("it is larger than {} MiB", LARGEST / 1024 / 1024);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
-    }
+/// The text of a file. It is read again at a reload, so it is no pipe.
+fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = plain_file::read(path, LARGEST)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 

@@ -31,7 +31,7 @@ const FEWEST_FILES: u64 = 64;
 const SHORTEST_TOKEN: usize = 8;
 
 /// Numbers that are nothing but a mistake when they are 0, and what would follow.
-const AT_LEAST_ONE: [(&str, &str); 34] = [
+const AT_LEAST_ONE: [(&str, &str); 37] = [
     ("processes.max", "no agent could ever run"),
     ("workspace.shared_turns", "no turn could ever begin"),
     ("limits.body", "every request would be refused"),
@@ -45,6 +45,7 @@ const AT_LEAST_ONE: [(&str, &str); 34] = [
     ("limits.answer", "no agent could answer"),
     ("limits.turn_events", "no turn could show what it does"),
     ("log.max_size", "no line could be logged"),
+    ("log.audit_queue", "no entry could be written; set `audit: off` if you mean it"),
     ("limits.responses_waiting", "every answer would be refused"),
     ("limits.connections", "nobody could connect"),
     ("limits.connections_per_address", "nobody could connect"),
@@ -64,6 +65,8 @@ const AT_LEAST_ONE: [(&str, &str); 34] = [
         "limits.disk_checks",
         "no folders could be measured; set `isolation.limits.disk: null` if you mean it",
     ),
+    ("limits.fetches", "no session could begin as a clone of a repository"),
+    ("limits.gits", "no clone could be looked at, and none removed"),
     ("limits.store_readers", "nothing could be read"),
     ("limits.http2_resets", "one canceled HTTP/2 request would end its connection"),
     (

@@ -4,7 +4,7 @@ mod operations;
 
 use super::*;
 use crate::task::Record;
-use fixture::{Fixture, config, named};
+use fixture::{Fixture, anybody, caller, config, named};
 use hook::{Hook, OK};
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::push::AuthenticationInfo;
@@ -43,7 +43,7 @@ async fn headers_are_what_was_asked_for_and_nothing_shows_the_secrets() {
         scheme: "Bearer".to_owned(),
         credentials: Some("the-credentials".to_owned()),
     });
-    let checked = fixture.push.check(&"owner".into(), wanted).await.unwrap();
+    let checked = fixture.push.check(&caller("owner"), wanted).await.unwrap();
     let attached = fixture.push.attach(&log, checked, Dialect::V1_0, None, 0).await.unwrap();
     let head = hook.next().await.head;
     for line in [
@@ -191,7 +191,7 @@ async fn the_oldest_dialect_is_told_the_task_under_the_id_of_its_client() {
     let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     hook.answer(9, OK);
     let log = fixture.task().await;
-    let checked = fixture.push.check(&"owner".into(), config(hook.url("/"))).await.unwrap();
+    let checked = fixture.push.check(&caller("owner"), config(hook.url("/"))).await.unwrap();
     fixture.push.attach(&log, checked, Dialect::V0_1, Some("mine"), 0).await.unwrap();
     let body = hook.next().await.body;
     assert_eq!((&body["id"], &body["status"]["state"]), (&"mine".into(), &"submitted".into()));
@@ -203,8 +203,11 @@ async fn a_config_of_a_running_task_is_told_what_comes_after_it() {
     hook.answer(9, OK);
     let log = fixture.task().await;
     fixture.reaches(&log, TaskState::Working).await;
-    let created =
-        fixture.push.create(&log, config(hook.url("/")), Dialect::V1_0, None).await.unwrap();
+    let created = fixture
+        .push
+        .create(&caller("alice"), &log, config(hook.url("/")), Dialect::V1_0, None)
+        .await
+        .unwrap();
     assert_eq!(created.task_id.as_ref(), Some(&log.id));
     fixture.reaches(&log, TaskState::InputRequired).await;
     assert_eq!(hook.next_said().await, "INPUT_REQUIRED");
@@ -215,7 +218,11 @@ async fn a_config_of_a_task_that_is_over_is_kept_and_sends_nothing() {
     let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     let log = fixture.task().await;
     fixture.reaches(&log, TaskState::Completed).await;
-    fixture.push.create(&log, named(hook.url("/"), "mine"), Dialect::V1_0, None).await.unwrap();
+    fixture
+        .push
+        .create(&caller("alice"), &log, named(hook.url("/"), "mine"), Dialect::V1_0, None)
+        .await
+        .unwrap();
     assert_eq!(fixture.push.list(&log, None, None).await.unwrap().configs.len(), 1);
     assert_eq!(fixture.end(&log).await.0, PushState::Done);
     fixture.push.closed().await;
@@ -227,7 +234,11 @@ async fn a_deleted_config_is_told_nothing_more_and_deleting_it_again_is_the_same
     let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     let log = fixture.task().await;
     let url = hook.url("/");
-    fixture.push.create(&log, named(url, "mine"), Dialect::V1_0, None).await.unwrap();
+    fixture
+        .push
+        .create(&caller("alice"), &log, named(url, "mine"), Dialect::V1_0, None)
+        .await
+        .unwrap();
     fixture.reaches(&log, TaskState::Working).await;
     hook.next().await;
     fixture.push.delete(&log, "mine").await.unwrap();
@@ -245,7 +256,9 @@ async fn a_replaced_config_goes_on_where_the_old_one_was() {
     let fixture = Fixture::start(|_| {});
     let (mut old, mut new) = (Hook::start().await, Hook::start().await);
     let log = fixture.task().await;
-    let create = |url: String| fixture.push.create(&log, named(url, "mine"), Dialect::V1_0, None);
+    let alice = caller("alice");
+    let create =
+        |url: String| fixture.push.create(&alice, &log, named(url, "mine"), Dialect::V1_0, None);
     create(old.url("/")).await.unwrap();
     old.answer(1, OK);
     fixture.reaches(&log, TaskState::Working).await;
@@ -277,8 +290,8 @@ async fn after_a_start_delivery_goes_on_with_the_first_event_that_was_not_taken(
     drop(log);
     let next = Fixture::on(fixture.store.clone(), |_| {});
     hook.answer(9, OK);
-    assert_eq!(next.push.resume().await.unwrap(), 1);
-    assert_eq!(next.push.resume().await.unwrap(), 0);
+    assert_eq!(next.push.resume(&anybody()).await.unwrap(), 1);
+    assert_eq!(next.push.resume(&anybody()).await.unwrap(), 0);
     assert_eq!(hook.next_said().await, "one");
     assert_eq!(hook.next_said().await, "COMPLETED");
 }
@@ -297,6 +310,31 @@ async fn the_time_of_an_event_is_counted_from_its_first_attempt_across_starts() 
     let write = Write::PushFailing { n: log.n, id: id.into(), since: long_ago };
     fixture.store.commit(vec![write], Durability::Written).await.unwrap();
     let next = Fixture::on(fixture.store.clone(), |_| {});
-    next.push.resume().await.unwrap();
+    next.push.resume(&anybody()).await.unwrap();
     assert!(matches!(next.end(&log).await.0, PushState::GivenUp(_)));
+}
+
+#[tokio::test]
+async fn a_webhook_ends_with_the_token_that_registered_it_and_a_restart_does_not_bring_it_back() {
+    let (fixture, hook) = (Fixture::start(|_| {}), Hook::start().await);
+    hook.answer(9, OK);
+    let log = fixture.task().await;
+    let holder = caller("alice");
+    let config = named(hook.url("/"), "revoked");
+    fixture.push.create(&holder, &log, config, Dialect::V1_0, None).await.unwrap();
+    holder.grant.revoke();
+    let (state, _) = fixture.end(&log).await;
+    assert!(matches!(&state, PushState::GivenUp(why) if why.contains("revoked")), "{state:?}");
+    fixture.answers(&log, "nobody is told").await;
+    // A second one, whose token is asked for only after the restart.
+    fixture.push.delete(&log, "revoked").await.unwrap();
+    let config = named(hook.url("/"), "kept");
+    fixture.push.create(&caller("alice"), &log, config, Dialect::V1_0, None).await.unwrap();
+    fixture.stop.cancel();
+    fixture.push.closed().await;
+    let next = Fixture::on(fixture.store.clone(), |_| {});
+    let access = Access::new(&Config::default(), "owner's", &[]);
+    assert_eq!(next.push.resume(&access).await.unwrap(), 0);
+    assert!(matches!(next.end(&log).await.0, PushState::GivenUp(_)));
+    assert!(hook.requests.is_empty());
 }

@@ -1,8 +1,10 @@
 //! What is wrong with a repository on this machine, found at the start instead of by the first session.
 
-use super::{CloneSource, MirrorError, is_commit};
+use super::{CloneSource, GitRun, MirrorError, is_commit};
 use pilothouse_sandbox::process::Launcher;
+use std::pin::pin;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 impl CloneSource {
     /// Looks whether clones can begin at the configured ref. A repository at an address is not looked at: its network may
@@ -21,14 +23,21 @@ impl CloneSource {
         if mirror.local.is_none() || is_known {
             return Ok(());
         }
-        let late = |_| MirrorError::TooLong {
-            repository: mirror.name().to_owned(),
-            patience: mirror.patience,
-        };
-        tokio::time::timeout(mirror.patience.get(), self.find_ref(launcher)).await.map_err(late)?
+        let quit = CancellationToken::new();
+        let (progress, _) = watch::channel(String::new());
+        let run = GitRun { launcher: launcher.clone(), progress, quit: quit.clone() };
+        let mut looking = pin!(self.find_ref(&run));
+        tokio::select! {
+            biased;
+            found = &mut looking => return found,
+            () = tokio::time::sleep(mirror.patience.get()) => quit.cancel(),
+        }
+        let _ = looking.await;
+        let (repository, patience) = (mirror.name().to_owned(), mirror.patience);
+        Err(MirrorError::TooLong { repository, patience })
     }
 
-    async fn find_ref(&self, launcher: &Launcher) -> Result<(), MirrorError> {
+    async fn find_ref(&self, run: &GitRun) -> Result<(), MirrorError> {
         let mirror = &self.mirror;
         let wanted: Vec<String> = match &self.reference {
             None => vec!["HEAD".to_owned()],
@@ -39,8 +48,7 @@ impl CloneSource {
         };
         let mut args = vec!["ls-remote", "--", &mirror.url];
         args.extend(wanted.iter().map(String::as_str));
-        let (progress, _) = watch::channel(String::new());
-        let found = mirror.git(launcher, &args, &progress).await?;
+        let found = mirror.git(run, &args).await?;
         let is_wanted = |line: &str| {
             line.split_once('\t').is_some_and(|(_, name)| wanted.iter().any(|one| one == name))
         };

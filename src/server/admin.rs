@@ -20,7 +20,7 @@ use super::answers::{AT_HAND, Room};
 use super::call::Named;
 use super::door::AuditEntry;
 use super::{Doors, arrival, json_response, refusal, refuse_host, under_way, with_advice};
-use crate::access::{Caller, Denied};
+use crate::access::{Caller, Denied, Grant};
 use crate::config::TokenScope;
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionPlace, SessionRow, Store, Write};
@@ -151,9 +151,11 @@ where
         (Ok(caller), Some(agent)) => match check_scope(&caller, &request, action) {
             Ok(()) => {
                 request.extensions_mut().insert(entry.clone());
+                let grant = caller.grant.clone();
                 let client = Client { caller, agent, source: entry.source() };
                 let performed = perform(doors, client, &entry, (request, most), work).await;
-                performed.unwrap_or_else(|error| Err(Box::new(failed(&error))))
+                let answered = performed.unwrap_or_else(|error| Err(Box::new(failed(&error))));
+                answered.map(|response| end_with(grant, response))
             }
             Err(denied) => Err(Box::new(failed(&denied.into()))),
         },
@@ -196,6 +198,12 @@ fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), D
 fn check_agent(client: &Client) -> Result<(), Box<Response>> {
     let checked = client.caller.require_agent(&client.agent.key);
     checked.map_err(|denied| Box::new(failed(&denied.into())))
+}
+
+/// The response, whose body breaks off where the caller's token ends before all of it was taken.
+pub(super) fn end_with(grant: Arc<Grant>, mut response: Response) -> Response {
+    response.extensions_mut().insert(grant);
+    response
 }
 
 /// Why a response is a refusal, for the audit log.

@@ -345,7 +345,9 @@ impl Operating {
                 let log = self.find(&client, &task, method).await?;
                 config.id = config.id.or_else(|| push::default_id(self.dialect));
                 let alias = self.alias.as_deref();
-                let config = service.push().create(&log, config, self.dialect, alias).await?;
+                let push = service.push();
+                let created = push.create(&client.caller, &log, config, self.dialect, alias);
+                let config = created.await?;
                 Ok(Begun::Replies(Reply::PushConfig(config)))
             }
             Call::GetTaskPushNotificationConfig(request) => {

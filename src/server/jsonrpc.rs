@@ -149,7 +149,7 @@ async fn answer(
         Done::Reply(reply, room) => {
             let json = said.dialect.encode_reply(method.operation, &reply, said.alias.as_deref());
             drop(reply);
-            doors.answer_json(context.headers(), jsonrpc::result(&said.id, json), room).await
+            doors.answer_json(context, jsonrpc::result(&said.id, json), room).await
         }
         Done::Stream(stream, manner, room) => {
             let parts = (stream, manner, room);

@@ -8,6 +8,7 @@ mod requests;
 mod socket;
 
 use super::{Doors, admin, call, refusal, router};
+use crate::access::Grant;
 use crate::backoff::Backoff;
 use crate::config::Config;
 use axum::Router;
@@ -242,7 +243,7 @@ impl Listener {
         };
         let place = self.requests.enter(class);
         // Over HTTP/1.1 a connection has one request at a time, and health is always told.
-        let response = if place.is_none() && (is_http2 || !is_health) {
+        let mut response = if place.is_none() && (is_http2 || !is_health) {
             self.connections.warn_of_requests(peer);
             refuse(
                 is_http2,
@@ -294,7 +295,8 @@ impl Listener {
                  send them one after another, or with a valid token",
             )
         };
-        Ok(response.map(|body| served.answer(body, place)))
+        let grant = response.extensions_mut().remove::<Arc<Grant>>();
+        Ok(response.map(|body| served.answer(body, grant, place)))
     }
 }
 

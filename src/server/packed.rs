@@ -1,7 +1,9 @@
 //! Gzip: bodies and messages that come compressed are unpacked within a bound, large answers are packed where their caller
 //! takes that. Streams of events are not.
 
+use super::admin::end_with;
 use super::answers::Room;
+use super::door::CallContext;
 use super::{Doors, RequestBody, SMALL_BODY, json_response};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -62,7 +64,7 @@ impl Doors {
     /// A whole answer of JSON, packed where it is large and its caller takes that.
     pub(super) async fn answer_json(
         &self,
-        headers: &HeaderMap,
+        context: &CallContext,
         body: impl Into<Vec<u8>>,
         room: Room,
     ) -> Response {
@@ -70,7 +72,7 @@ impl Doors {
         if body.len() < LARGE {
             return json_response(StatusCode::OK, room.hold(body));
         }
-        let (body, is_packed) = match takes_gzip(headers) {
+        let (body, is_packed) = match takes_gzip(context.headers()) {
             true => self.pack(body).await,
             false => (body, false),
         };
@@ -80,7 +82,7 @@ impl Doors {
         if is_packed {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(GZIP));
         }
-        response
+        end_with(context.caller.grant.clone(), response)
     }
 
     /// The bytes, packed where that goes well.

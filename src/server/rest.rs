@@ -113,7 +113,7 @@ async fn answer(
     Ok(match performed.outcome.map_err(plain)? {
         Done::Reply(reply, room) => {
             let body = rest::encode_reply(*form, route.operation, &reply);
-            doors.answer_json(context.headers(), body, room).await
+            doors.answer_json(context, body, room).await
         }
         Done::Stream(stream, manner, room) => {
             let parts = (stream, manner, room);

@@ -147,7 +147,7 @@ impl Service {
         let hook = match configuration.task_push_notification_config {
             Some(mut config) => {
                 config.id = config.id.or_else(|| push::default_id(beside.dialect));
-                Some(self.push.check(&client.caller.name, config).await?)
+                Some(self.push.check(&client.caller, config).await?)
             }
             None => None,
         };

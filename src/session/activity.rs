@@ -53,6 +53,8 @@ pub enum WaitsFor {
     SharedFolder,
     /// A place among the live processes (`processes.max`).
     Process,
+    /// Other turns that wait for the same repository (`limits.fetches`).
+    Repository,
     /// Processes of others that are starting (`processes.starting`).
     Start,
     /// A model API that was overloaded.

@@ -303,7 +303,10 @@ impl Actor {
             && log.is_withheld()
             && fits_an_event(text, deps.config.limits.event.as_usize())
         {
-            return log.reply(&deps.store, text, vec![use_ended]).await.map(|()| true);
+            return log
+                .reply(&deps.store, text, use_ended.into_iter().collect())
+                .await
+                .map(|()| true);
         }
         let mut facts = TurnFacts {
             conversation: row.conversation.clone(),
@@ -333,7 +336,7 @@ impl Actor {
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
         let asked = ask.clone().into_iter().map(Write::Ask);
-        let also = asked.chain(closing).chain(used).chain([use_ended]).collect();
+        let also = asked.chain(closing).chain(used).chain(use_ended).collect();
         let stored = log.record_end(&deps.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;

@@ -21,6 +21,7 @@ use super::turn_clock::TurnClock;
 use super::{File, TurnPlaces};
 use crate::config::AtAccountLimit;
 use crate::queue::{FairQueue, Place};
+use crate::repository::Base;
 use crate::store::Durability;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::Setting;
@@ -39,6 +40,8 @@ use tokio::time::Instant;
 pub(super) struct Begin<'a> {
     session: &'a mut SessionResources,
     turn: &'a mut CurrentTurn,
+    /// Where the session's clone begins, once that is known.
+    base: Option<Base>,
 }
 
 /// Why a turn did not reach its agent.
@@ -61,7 +64,7 @@ fn no_files(error: &impl Display) -> Cause {
 
 impl<'a> Begin<'a> {
     pub(super) fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
-        Self { session, turn }
+        Self { session, turn, base: None }
     }
 
     /// All the gates between a turn and its agent.
@@ -80,9 +83,9 @@ impl<'a> Begin<'a> {
             self.session.end_process(Word::Terminate).await;
         }
         let places = self.wait_for_account(places).await?;
-        let TurnPlaces { waiting, turn, process: mut slot } = places;
+        let TurnPlaces { mut waiting, turn, process: mut slot } = places;
         let live = self.session.live.clone();
-        let has_waited = waiting.is_some();
+        let mut has_waited = waiting.is_some();
         if has_waited && self.session.running.is_some() && live.places.is_wanted() {
             // Others come first; a session with many turns would keep its place for all of them.
             self.session.end_process(Word::Terminate).await;
@@ -100,12 +103,20 @@ impl<'a> Begin<'a> {
             // A process that was started ahead knows nothing of what is forked.
             slot = Box::pin(self.session.give_up_process()).await;
         }
-        if self.session.running.is_none() && slot.is_none() {
-            live.make_room(&self.session.deps);
-            let caller = self.turn.log.scope.caller.clone();
-            slot = Some(self.wait_for(WaitsFor::Process, live.places.take(&caller)).await?);
+        let mut fetching = None;
+        if let Some(source) = self.source_of_clone() {
+            // Others have the place meanwhile.
+            drop(slot.take());
+            fetching = Some(self.wait_to_fetch(&source, waiting.take()).await?);
+            if std::mem::take(&mut has_waited) {
+                Box::pin(self.begin_work()).await?;
+            }
+            self.base = Some(Box::pin(self.find_base(&source)).await?);
         }
-        drop(waiting);
+        if self.session.running.is_none() && slot.is_none() {
+            slot = Some(self.wait_for_process().await?);
+        }
+        drop((waiting, fetching));
         if has_waited {
             Box::pin(self.begin_work()).await?;
         }
@@ -118,7 +129,18 @@ impl<'a> Begin<'a> {
             _ => Box::pin(self.put_more_files(files)).await?,
         }
         // Before a process that is there already is told its prompt; `start` has looked before it made one.
-        Ok(Box::pin(note_beginning(self.session, self.turn)).await?)
+        Ok(Box::pin(note_beginning(self.session, self.turn, false)).await?)
+    }
+
+    /// Waits for a place among the live processes, which is no part of the turn's time.
+    async fn wait_for_process(&mut self) -> Result<Place, Cause> {
+        let live = self.session.live.clone();
+        live.make_room(&self.session.deps);
+        let caller = self.turn.log.scope.caller.clone();
+        let (clock, since) = (self.turn.clock.take(), Instant::now());
+        let place = self.wait_for(WaitsFor::Process, live.places.take(&caller)).await;
+        self.turn.clock = clock.map(|clock| clock.without(since.elapsed()));
+        place
     }
 
     /// Waits for a place among turns. Meanwhile a warm process gives up its own place where that is
@@ -236,6 +258,7 @@ impl<'a> Begin<'a> {
         let folder = self.make_folder().await?;
         // A folder is set up first; the copy of another session then replaces what the script has made in it.
         let is_fork = self.turn.fork.is_some();
+        let is_empty = folder.is_new_and_empty() && !is_fork && !self.session.agent.needs_setup();
         self.set_up(&folder).await?;
         let mut driver = self.session.agent.driver_of(self.session.row.setup.as_deref());
         let fork = self.turn.fork.as_ref().and_then(|fork| fork.conversation.as_deref());
@@ -248,7 +271,7 @@ impl<'a> Begin<'a> {
         }
         self.put_files(&folder, files).await?;
         // One that gets its prompt as an argument is at work as soon as it is there.
-        Box::pin(note_beginning(self.session, self.turn)).await?;
+        Box::pin(note_beginning(self.session, self.turn, is_empty)).await?;
         let places = deps.isolation.places(&folder);
         let mut setting = Setting {
             workspace: places.workspace,

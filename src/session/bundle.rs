@@ -6,11 +6,13 @@ use super::start::Confinement;
 use super::unsaved::start_git;
 use crate::agent::Agent;
 use crate::config::Age;
+use crate::queue::Place;
 use crate::store::SessionRow;
 use bytes::Bytes;
 use pilothouse_sandbox::process::{Ended, Process};
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
 
 /// Makes it.
 const SCRIPT: &str = include_str!("bundle.sh");
@@ -26,12 +28,35 @@ pub struct Bundle {
     process: Process,
     _confinement: Confinement,
     _only: OnlyBundle,
+    _place: Place,
     /// For one piece.
     patience: Age,
+    /// The server's end, which no piece outlives.
+    stop: CancellationToken,
     first: Option<Bytes>,
     /// What git has said so far.
     words: Vec<u8>,
     is_stderr_open: bool,
+}
+
+/// Why there is no bundle, for people.
+#[derive(Debug, thiserror::Error)]
+pub enum NoBundle {
+    /// There are as many as there may be.
+    #[error(
+        "other bundles are being made, of this caller or of all together; try again later; the server's operator can raise \
+         `limits.gits`, of which one caller has half"
+    )]
+    Busy,
+    /// It cannot be made.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<String> for NoBundle {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
 }
 
 /// The one bundle of a session, until this is dropped.
@@ -61,17 +86,22 @@ impl Sessions {
     /// # Errors
     ///
     /// Why there is none, for people.
-    pub async fn make_bundle(&self, agent: &Agent, row: &SessionRow) -> Result<Bundle, String> {
-        let checkout = row.checkout.as_ref().ok_or("the session is no clone of a repository")?;
+    pub async fn make_bundle(&self, agent: &Agent, row: &SessionRow) -> Result<Bundle, NoBundle> {
+        let checkout = row.checkout.as_ref();
+        let checkout =
+            checkout.ok_or_else(|| "the session is no clone of a repository".to_owned())?;
         let args = [checkout.branch.as_str(), checkout.base.as_str()];
         let only = OnlyBundle::new(&self.live, &row.id)?;
+        let place = self.live.bundles.try_take(&row.scope.caller).ok_or(NoBundle::Busy)?;
         let (process, confinement) =
             start_git(&self.deps, agent, &row.id, (SCRIPT, &args[..])).await?;
         let mut bundle = Bundle {
             process,
             _confinement: confinement,
             _only: only,
+            _place: place,
             patience: self.deps.config.timeouts.checkout,
+            stop: self.deps.stop.clone(),
             first: None,
             words: Vec::new(),
             is_stderr_open: true,
@@ -92,8 +122,10 @@ impl Bundle {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        let patience = self.patience;
-        let read = tokio::time::timeout(patience.get(), self.read()).await;
+        let (patience, stop) = (self.patience, self.stop.clone());
+        let read =
+            stop.run_until_cancelled(tokio::time::timeout(patience.get(), self.read())).await;
+        let Some(read) = read else { return Err("the server stops".to_owned()) };
         read.unwrap_or_else(|_| {
             Err(format!(
                 "git has said nothing for {patience} (`timeouts.checkout`); what the agent has made of its clone may hold it up"

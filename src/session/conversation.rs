@@ -19,7 +19,7 @@ use super::live::LiveSessions;
 use super::long_line::{LinePlace, SHORT};
 use super::pipe::read;
 use super::questions::{Command, Questions};
-use super::resources::{CurrentTurn, SessionResources, session_used};
+use super::resources::{CurrentTurn, Learned, SessionResources, learned, session_used};
 use super::running::Running;
 use super::silence::Silence;
 use super::translate::Translator;
@@ -53,7 +53,7 @@ pub(super) struct Conversation<'a> {
     agent: &'a Agent,
     row: &'a mut SessionRow,
     /// What the store knows of the session.
-    noted: &'a mut (bool, Option<String>),
+    noted: &'a mut Learned,
     activity: &'a ActivitySender,
     inbox: &'a mut Inbox,
     running: &'a mut Running,
@@ -468,7 +468,7 @@ impl<'a> Conversation<'a> {
         if self.row.conversation != self.noted.1 {
             // After a crash the next turn goes on with it, whoever sends it.
             also.push(session_used(self.row, Timestamp::now()));
-            *self.noted = (self.row.ready, self.row.conversation.clone());
+            *self.noted = learned(self.row);
         }
         if records.is_empty() && also.is_empty() {
             return;

@@ -50,6 +50,10 @@ pub(super) struct LiveSessions {
     pub(super) kept: Mutex<KeptSessions>,
     /// Sessions of which git makes a bundle.
     pub(super) bundled: Mutex<HashSet<Arc<str>>>,
+    /// Bundles at a time.
+    pub(super) bundles: FairQueue,
+    /// Looks for unsaved work at a time.
+    pub(super) looks: Arc<Semaphore>,
 }
 
 /// Sessions that are being removed: nobody takes them up again.
@@ -117,6 +121,8 @@ impl LiveSessions {
             removals: Mutex::default(),
             kept: Mutex::default(),
             bundled: Mutex::default(),
+            bundles: FairQueue::new(config.limits.gits, config.limits.gits.div_ceil(2), priorities),
+            looks: Arc::new(Semaphore::new(config.limits.gits)),
         }
     }
 

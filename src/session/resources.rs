@@ -31,6 +31,13 @@ use tokio::time::Instant;
 /// Session folders that are being made.
 type MakingFolder = Pin<Box<dyn Future<Output = Result<Folder, workspace::Error>> + Send>>;
 
+/// What a session learns: whether it is ready, its conversation, the revision of its set-up.
+pub(super) type Learned = (bool, Option<String>, Option<String>);
+
+/// For how many milliseconds the stored time of a session's last use stands for a later one: turns that follow each
+/// other at once need not move it, and its place in an index, each time.
+const USE_KNOWN_MS: i64 = 1000;
+
 /// What the actor of a session owns.
 pub(super) struct SessionResources {
     pub(super) deps: Arc<SessionDeps>,
@@ -48,8 +55,8 @@ pub(super) struct SessionResources {
     folder: Option<Folder>,
     /// Its folders, where they are being made for a turn that has given up meanwhile.
     making: Option<MakingFolder>,
-    /// What the store knows of the session: whether it is ready, and its conversation.
-    pub(super) noted: (bool, Option<String>),
+    /// What the store knows of the session.
+    pub(super) noted: Learned,
     /// What was decided about a call whose process is gone.
     pub(super) remembered: Option<RememberedDecision>,
     /// Where it is said what the session does.
@@ -102,7 +109,7 @@ impl SessionResources {
         let activity = ActivitySender::new(row.used);
         Self {
             inbox: Inbox::new(orders, deps.clone()),
-            noted: (row.ready, row.conversation.clone()),
+            noted: learned(&row),
             disk: live.disk.watch(&agent.workspaces, &row.id, &key.scope.caller, new),
             running: warm.map(|running| running.of_session(&activity)),
             stderr: SessionStderr::default(),
@@ -197,16 +204,27 @@ impl SessionResources {
         }
     }
 
-    /// What the store is told of the session that was used until now, with what it has learned.
-    pub(super) fn end_use(&mut self) -> Write {
+    /// What the store is told of the session that was used until now, with what it has learned; none where it knows
+    /// all of that already. A clone's use is exact: retention looks at its work, and asks whether it was used since.
+    pub(super) fn end_use(&mut self) -> Option<Write> {
+        let since = Timestamp::now().as_millisecond() - self.row.used.as_millisecond();
+        let is_recent = (0..USE_KNOWN_MS).contains(&since) && self.row.checkout.is_none();
+        (!is_recent || self.has_learned()).then(|| self.use_now())
+    }
+
+    fn use_now(&mut self) -> Write {
         self.row.used = Timestamp::now();
-        self.noted = (self.row.ready, self.row.conversation.clone());
+        self.noted = learned(&self.row);
         session_used(&self.row, self.row.used)
+    }
+
+    fn has_learned(&self) -> bool {
+        self.noted != learned(&self.row)
     }
 
     /// Notes that the session was used until now, where nothing else is stored that could say it.
     pub(super) async fn note_use(&mut self) {
-        let write = self.end_use();
+        let write = self.use_now();
         if let Err(error) = self.deps.store.commit(vec![write], Durability::Written).await {
             tracing::warn!(session.id = %self.row.id, %error, "could not note that a session was used");
         }
@@ -214,10 +232,14 @@ impl SessionResources {
 
     /// The same, where the session has learned what the store does not know.
     pub(super) async fn note_learned(&mut self) {
-        if (self.row.ready, &self.row.conversation) != (self.noted.0, &self.noted.1) {
+        if self.has_learned() {
             self.note_use().await;
         }
     }
+}
+
+pub(super) fn learned(row: &SessionRow) -> Learned {
+    (row.ready, row.conversation.clone(), row.setup.clone())
 }
 
 /// What the store is told of a session in use.

@@ -90,11 +90,12 @@ struct Maker {
     n: i64,
 }
 
-/// Looks at the workspace before the agent is told its prompt. What is there before the first turn is the session's
-/// base.
+/// Looks at the workspace before the agent is told its prompt; at one that is known to be empty without opening it.
+/// What is there before the first turn is the session's base.
 pub(super) async fn note_beginning(
     session: &mut SessionResources,
     turn: &mut CurrentTurn,
+    is_empty: bool,
 ) -> Result<(), Cause> {
     let is_wanted = is_wanted(&session.agent.config) && !session.snapshots.has_given_up;
     if !is_wanted || std::mem::replace(&mut turn.has_looked, true) {
@@ -103,6 +104,10 @@ pub(super) async fn note_beginning(
     let is_shared = session.agent.workspaces.shared().is_some();
     if let Some(known) = session.snapshots.look.as_ref().filter(|_| !is_shared) {
         turn.before = Some(known.clone());
+        return Ok(());
+    }
+    if is_empty {
+        turn.before = Some(Look::default());
         return Ok(());
     }
     let maker = Maker::new(session, turn);

@@ -26,6 +26,12 @@ impl TurnClock {
         }
     }
 
+    /// The same clock, for which so much time does not count.
+    pub(super) fn without(mut self, time: Duration) -> Self {
+        self.deadline += time;
+        self
+    }
+
     /// A person is asked from now on.
     pub(super) fn pause(&mut self, now: Instant) {
         self.paused_since.get_or_insert(now);

@@ -46,7 +46,12 @@ impl Sessions {
         session: &SessionUse,
     ) -> Option<KeptSession> {
         let checkout = session.checkout.as_ref()?;
-        let found = look(&self.deps, agent, &session.id, checkout).await;
+        let looking = async {
+            let _place = self.live.looks.acquire().await;
+            look(&self.deps, agent, &session.id, checkout).await
+        };
+        let found = self.deps.stop.run_until_cancelled(looking).await;
+        let found = found.unwrap_or_else(|| Err("the server stops".to_owned()));
         let (reason, is_certain) = match found {
             Ok((0, 0)) => return None,
             Ok((changed, commits)) => {

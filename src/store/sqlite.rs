@@ -339,14 +339,29 @@ fn scrub_after(connection: &Connection, group: &[Job]) -> Result<(), Error> {
     }
 }
 
-fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), Error> {
-    let transaction = connection.transaction()?;
+fn apply(connection: &Connection, group: &[Job]) -> Result<(), Error> {
+    // As `Connection::transaction`, whose statements SQLite parses each time.
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let applied = apply_all(connection, group);
+    let ended = match &applied {
+        Ok(()) => connection.prepare_cached("COMMIT")?.execute([]),
+        Err(_) => Ok(0),
+    };
+    // After some errors SQLite has taken it back itself.
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    applied?;
+    ended?;
+    Ok(())
+}
+
+fn apply_all(connection: &Connection, group: &[Job]) -> Result<(), Error> {
     let mut counts = Counts::default();
     for write in group.iter().flat_map(|job| &job.writes) {
-        write.apply(&transaction, &mut counts)?;
+        write.apply(connection, &mut counts)?;
     }
-    counts.store(&transaction)?;
-    Ok(transaction.commit()?)
+    Ok(counts.store(connection)?)
 }
 
 fn key(n: i64, seq: u64) -> i64 {

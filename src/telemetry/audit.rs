@@ -21,10 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
-
-/// Entries that may wait for the writer.
-const QUEUE: usize = 4096;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Where entries go.
 pub struct Audit {
@@ -121,15 +118,15 @@ pub struct Entry {
 impl Audit {
     /// Opens what `audit` says; files are readable by their owner alone.
     pub(super) fn open(config: &Config) -> io::Result<Self> {
-        let fails = Arc::new(AtomicBool::new(false));
+        let (fails, queue) = (Arc::new(AtomicBool::new(false)), config.log.audit_queue);
         let sink = match (config.audit.as_str(), config.rotated_audit()) {
             ("off", _) => Sink::Off,
             (_, Some(path)) => {
                 let (size, keep) = (config.log.max_size.get(), config.log.keep);
                 Sink::Rotated(Mutex::new(LogFile::open(&path, size, keep)?))
             }
-            ("auto" | "stderr", None) => Sink::queue(io::stderr(), fails.clone())?,
-            (path, None) => Sink::open(Path::new(path), fails.clone()).map_err(|error| {
+            ("auto" | "stderr", None) => Sink::queue(io::stderr(), queue, fails.clone())?,
+            (path, None) => Sink::open(Path::new(path), queue, fails.clone()).map_err(|error| {
                 let words = format!("cannot open the audit log {path}: {error}; correct `audit`");
                 io::Error::new(error.kind(), words)
             })?,
@@ -176,15 +173,20 @@ impl Audit {
 }
 
 impl Sink {
-    fn open(path: &Path, fails: Arc<AtomicBool>) -> io::Result<Self> {
+    fn open(path: &Path, queue: usize, fails: Arc<AtomicBool>) -> io::Result<Self> {
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Self::queue(Pipe::find(path)?, fails);
+            return Self::queue(Pipe::find(path)?, queue, fails);
         }
         AuditFile::open(path).map(|file| Self::File(Mutex::new(file)))
     }
 
-    fn queue(sink: impl Write + Send + 'static, fails: Arc<AtomicBool>) -> io::Result<Self> {
-        let (entries, waiting) = mpsc::channel(QUEUE);
+    /// So many entries wait for the writer at most.
+    fn queue(
+        sink: impl Write + Send + 'static,
+        queue: usize,
+        fails: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let (entries, waiting) = mpsc::channel(queue.clamp(1, Semaphore::MAX_PERMITS));
         let thread = std::thread::Builder::new().name("audit".to_owned());
         thread.spawn(move || write(sink, waiting, &fails))?;
         Ok(Self::Queue(entries))
@@ -200,7 +202,11 @@ impl Unsent {
 
 /// One line of JSON. What terminals and editors do not show stands in it as an escape.
 fn to_line(entry: &impl Serialize) -> Vec<u8> {
-    let json = serde_json::to_string(entry).expect("an entry has no maps");
+    let mut json = serde_json::to_string(entry).expect("an entry has no maps");
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        json.push('\n');
+        return json.into_bytes();
+    }
     let mut line = String::with_capacity(json.len() + 1);
     for character in json.chars() {
         match is_unshowable(character) {

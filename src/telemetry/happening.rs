@@ -11,30 +11,31 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::{AskKind, Usage};
 use serde::Serialize;
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// An entry of the audit log that is no request.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Happening {
+pub(super) struct Happening<'a> {
     time: Timestamp,
     kind: &'static str,
     /// Whose task it is.
-    caller: String,
-    agent: String,
-    task: String,
-    context: String,
+    caller: &'a str,
+    agent: &'a str,
+    task: &'a str,
+    context: &'a str,
     /// Who did it: a caller, or `policy` or `timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<String>,
+    by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
+    token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<String>,
+    peer: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ask: Option<String>,
+    ask: Option<&'a str>,
     /// The tool that a permission is for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool: Option<String>,
+    tool: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,15 +57,15 @@ pub(super) struct Happening {
     tokens: Option<u64>,
 }
 
-impl Happening {
-    fn of(log: &TaskLog, kind: &'static str) -> Self {
+impl<'a> Happening<'a> {
+    fn of(log: &'a TaskLog, kind: &'static str) -> Self {
         Self {
             time: Timestamp::now(),
             kind,
-            caller: log.scope.caller.to_string(),
-            agent: log.scope.agent.to_string(),
-            task: log.id.to_string(),
-            context: log.context_id.to_string(),
+            caller: &log.scope.caller,
+            agent: &log.scope.agent,
+            task: log.id.as_str(),
+            context: log.context_id.as_str(),
             by: None,
             token: None,
             peer: None,
@@ -82,48 +83,52 @@ impl Happening {
     }
 
     /// The same, and the caller who did it.
-    fn by(mut self, caller: &Caller) -> Self {
-        self.by = Some(caller.name.to_string());
-        self.token = Some(caller.grant.id.to_string());
-        self.peer = caller.peer.map(|peer| peer.to_string());
+    fn by(mut self, caller: &'a Caller) -> Self {
+        self.by = Some(&caller.name);
+        self.token = Some(&caller.grant.id);
+        self.peer = caller.peer;
         self
     }
 
     /// A message of a caller is stored.
-    pub(super) fn accepted(log: &TaskLog, caller: &Caller) -> Self {
+    pub(super) fn accepted(log: &'a TaskLog, caller: &'a Caller) -> Self {
         Self::of(log, "accepted").by(caller)
     }
 
     /// A person has to answer.
-    pub(super) fn asked(log: &TaskLog, row: &AskRow) -> Self {
-        let tool = row.ask.get("tool").and_then(Value::as_str).map(ToOwned::to_owned);
+    pub(super) fn asked(log: &'a TaskLog, row: &'a AskRow) -> Self {
+        let tool = row.ask.get("tool").and_then(Value::as_str);
         let deadline = Some(row.deadline);
-        Self { ask: Some(row.id.to_string()), tool, deadline, ..Self::of(log, "asked") }
+        Self { ask: Some(&row.id), tool, deadline, ..Self::of(log, "asked") }
     }
 
     /// An ask is decided: by a caller, or because its time is over.
-    pub(super) fn answered(log: &TaskLog, answered: &Answered, caller: Option<&Caller>) -> Self {
-        let (ask, decision) = (Some(answered.ask.to_string()), Some(answered.decision));
+    pub(super) fn answered(
+        log: &'a TaskLog,
+        answered: &'a Answered,
+        caller: Option<&'a Caller>,
+    ) -> Self {
+        let (ask, decision) = (Some(&*answered.ask), Some(answered.decision));
         let entry = Self { ask, decision, ..Self::of(log, "answered") };
         match caller {
             Some(caller) => entry.by(caller),
-            None => Self { by: Some("timeout".to_owned()), ..entry },
+            None => Self { by: Some("timeout"), ..entry },
         }
     }
 
     /// The operator's rules decide about a call of a tool.
-    pub(super) fn decided(log: &TaskLog, kind: &AskKind, is_allowed: bool) -> Self {
+    pub(super) fn decided(log: &'a TaskLog, kind: &'a AskKind, is_allowed: bool) -> Self {
         let tool = match kind {
-            AskKind::Permission { tool, .. } => Some(tool.clone()),
+            AskKind::Permission { tool, .. } => Some(tool.as_str()),
             AskKind::Question { .. } => None,
         };
         let decision = Some(if is_allowed { "allow" } else { "deny" });
-        let by = Some("policy".to_owned());
+        let by = Some("policy");
         Self { tool, decision, by, ..Self::of(log, "answered") }
     }
 
     /// A turn is over.
-    pub(super) fn ended(log: &TaskLog, end: &TurnEnd<'_>) -> Self {
+    pub(super) fn ended(log: &'a TaskLog, end: &TurnEnd<'_>) -> Self {
         let milliseconds =
             |time: std::time::Duration| Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         // A task that goes on with its next turn has the state of that.

@@ -176,7 +176,9 @@ impl LogFile {
 
 /// A file for appending, readable by its owner alone, because it holds prompts.
 fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    // Neither the start nor an agent's line waits for the reader of a pipe.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path)
 }
 
 /// Removes lines from a file, by a new one in its place; no file has no lines.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# tools/install.sh, tools/release.sh, tools/check-version.sh and tools/sbom.py, with a release made on this disk:
-# a good one, broken ones, and machines that there is none for. Nothing leaves the machine. Ends with counts.
+# tools/install.sh, tools/release.sh, tools/packages.py, tools/check-version.sh and tools/sbom.py, with a release made
+# on this disk: a good one, broken ones, and machines that there is none for. Nothing leaves the machine. Ends with counts.
 #
-# PILOTHOUSE_BIN=FILE, a static binary, goes into the release and is run once installed; without one a small
-# static program of the system takes its place.
+# PILOTHOUSE_BIN=FILE, a static binary (with RELEASE_DYNAMIC=1 another one), goes into the release and is run once
+# installed; without one a small static program that is compiled here takes its place.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 here=$PWD
@@ -16,15 +16,28 @@ check() {
     if output=$("$@" 2>&1); then ok "$name"; else bad "$name" "$output"; fi
 }
 work=$(mktemp -d) || exit 1
-server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
+server= registry=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null; [ -z "$registry" ] || kill "$registry" 2>/dev/null; rm -rf "$work"' EXIT
 unset PILOTHOUSE_BASE_URL PILOTHOUSE_VERSION PILOTHOUSE_PREFIX
 export HOME=$work/home
 mkdir "$HOME"
 
 version=$(tools/check-version.sh --print)
 arch=$(uname -m)
-binary=${PILOTHOUSE_BIN:-/sbin/ldconfig}
+binary=${PILOTHOUSE_BIN:-$work/stand-in}
+if [ -z "${PILOTHOUSE_BIN:-}" ]; then
+    # All that a release asks of a program: its man pages (`man DIR`).
+    ${CC:-cc} -static -x c -o "$binary" - <<'C' || { echo "needs PILOTHOUSE_BIN, or a C compiler with a static library" >&2; exit 1; }
+#include <stdio.h>
+int main(int count, char **words) {
+    char path[4096];
+    if (count != 3) return 0;
+    snprintf(path, sizeof path, "%s/pilothouse.1", words[2]);
+    FILE *page = fopen(path, "w");
+    return page == NULL || fclose(page);
+}
+C
+fi
 file=pilothouse-$version-linux-$arch.tar.gz
 
 # --- the release ---
@@ -39,7 +52,7 @@ tools/release.sh package "$binary" "$work/again" >/dev/null
 check "the same commit gives the same bytes" cmp "$release/$file" "$work/again/$file"
 check "the archive has the licences, the example and the unit" sh -c "tar -tzf '$release/$file' | sort >'$work/list' && for f in LICENSE-MIT LICENSE-APACHE pilothouse.example.yaml systemd/pilothouse.service apparmor/bwrap man/pilothouse.1 pilothouse; do grep -qx 'pilothouse-$version-linux-$arch/'\$f '$work/list' || exit 1; done"
 dynamic=$(command -v sh)
-check "a dynamic binary is refused" sh -c "! tools/release.sh package '$dynamic' '$work/dynamic' 2>'$work/said' && grep -q 'not static' '$work/said' && [ ! -e '$work/dynamic' ]"
+check "a dynamic binary is refused" sh -c "! env -u RELEASE_DYNAMIC tools/release.sh package '$dynamic' '$work/dynamic' 2>'$work/said' && grep -q 'not static' '$work/said' && [ ! -e '$work/dynamic' ]"
 check "what is no program is refused" sh -c "! tools/release.sh package Cargo.toml '$work/dynamic' 2>'$work/said' && grep -q 'no ELF' '$work/said'"
 
 # --- installing ---
@@ -216,7 +229,7 @@ known = set(refs)
 assert {d["ref"] for d in bill["dependencies"]} == known
 assert all(set(d["dependsOn"]) <= known for d in bill["dependencies"])
 ours = {part["name"] for part in parts if "hashes" not in part}
-assert ours == {"pilothouse-a2a", "pilothouse-agents"}, ours
+assert ours == {"pilothouse-a2a", "pilothouse-agents", "pilothouse-egress", "pilothouse-sandbox"}, ours
 assert all(re.fullmatch("[0-9a-f]{64}", part["hashes"][0]["content"]) for part in parts if "hashes" in part)
 assert all("licenses" in part for part in parts), [p["name"] for p in parts if "licenses" not in p]
 lock = set(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', open("Cargo.lock").read()))
@@ -240,6 +253,77 @@ sys.exit(str(wrong) if wrong else 0)"
     fi
 else
     skip "the bill of materials" "needs cargo and python3"
+fi
+
+# --- the packages of Python and npm ---
+# With the program of PILOTHOUSE_BIN, from a registry on loopback, by the commands that people type, in a fresh home.
+packed=$work/packed
+check "a wheel and npm packages are made" sh -c "tools/release.sh packages '$binary' '$packed' && tools/release.sh npm '$packed' && [ \$(ls '$packed' | wc -l) -eq 3 ]"
+tools/release.sh packages "$binary" "$work/packed-again" >/dev/null; tools/release.sh npm "$work/packed-again" >/dev/null
+check "the same commit gives the same packages" diff -r "$packed" "$work/packed-again"
+check "no package is made of a dynamic binary" sh -c "! env -u RELEASE_DYNAMIC tools/release.sh packages '$dynamic' '$work/dynamic' 2>'$work/said' && grep -q 'not static' '$work/said' && [ ! -e '$work/dynamic' ]"
+check "the list of a wheel has each file with its checksum" python3 - "$packed" <<'P'
+import base64, hashlib, sys, zipfile
+from pathlib import Path
+[wheel] = Path(sys.argv[1]).glob("*.whl")
+archive = zipfile.ZipFile(wheel)
+[record] = [name for name in archive.namelist() if name.endswith("/RECORD")]
+listed = dict(line.rsplit(",", 2)[:2] for line in archive.read(record).decode().splitlines())
+assert set(listed) == set(archive.namelist()), listed
+for name, digest in listed.items():
+    want = base64.urlsafe_b64encode(hashlib.sha256(archive.read(name)).digest()).rstrip(b"=").decode()
+    assert name == record or digest == f"sha256={want}", name
+P
+# answers FOLDER COMMAND...: the program that this command starts serves and answers, and ends with the command.
+answers() {
+    local at=$1 port began; shift
+    mkdir -p "$at"
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    (cd "$at" && export PILOTHOUSE_SERVER_PORT="$port" && exec timeout 120 "$@" serve --agent demo) >"$at/served" 2>&1 & server=$!
+    began=$SECONDS
+    until (cd "$at" && PILOTHOUSE_SERVER_PORT=$port "$@" healthcheck >/dev/null 2>&1); do
+        [ $((SECONDS - began)) -lt 60 ] && kill -0 "$server" || { cat "$at/served"; return 1; }
+    done
+    (cd "$at" && PILOTHOUSE_SERVER_PORT=$port "$@" send hello) | grep -q 'You said: hello' || { cat "$at/served"; return 1; }
+    kill "$server"; wait "$server"; server=
+    ! (cd "$at" && PILOTHOUSE_SERVER_PORT=$port "$@" healthcheck >/dev/null 2>&1)
+}
+if [ -n "${PILOTHOUSE_BIN:-}" ]; then
+    "$here/tests/install/registry.py" "$packed" >"$work/registry" & registry=$!
+    until [ -s "$work/registry" ] || ! kill -0 "$registry"; do sleep 0.1; done
+    registry_at=$(cat "$work/registry")
+    mkdir "$work/user"
+    command -v bwrap >/dev/null || export PILOTHOUSE_ISOLATION_BACKEND=none
+    fresh=(env -u XDG_STATE_HOME -u XDG_CACHE_HOME -u XDG_DATA_HOME "HOME=$work/user")
+    "${fresh[@]}" python3 -m venv "$work/user/python"
+    check "pip installs the wheel" "${fresh[@]}" "$work/user/python/bin/pip" install --quiet --index-url "$registry_at/simple" pilothouse
+    check "and it is the program, which serves and answers" answers "$work/user/at-pip" "${fresh[@]}" "$work/user/python/bin/pilothouse"
+    check "and removes it" sh -c "HOME='$work/user' '$work/user/python/bin/pip' uninstall --quiet --yes pilothouse && [ ! -e '$work/user/python/bin/pilothouse' ]"
+    pipx=$here/.tools/pipx
+    export PIPX_SHARED_LIBS=$pipx/shared # its own pip, which is no part of this
+    if [ -d "$pipx/shared" ] || { python3 -m venv "$pipx" && "$pipx/bin/pip" install --quiet 'pipx==1.*' && "$pipx/bin/pipx" upgrade-shared; } >"$work/venv" 2>&1; then
+        check "pipx run pilothouse --version" sh -c "cd '$work/user' && [ \"\$(HOME='$work/user' '$pipx/bin/pipx' run --index-url '$registry_at/simple' pilothouse --version)\" = 'pilothouse $version' ]"
+    else
+        rm -rf "$pipx"
+        skip "pipx run" "pipx could not be installed"
+    fi
+    if command -v npx >/dev/null; then
+        from_npm=("${fresh[@]}" "npm_config_registry=$registry_at" npm_config_update_notifier=false npm_config_audit=false npm_config_fund=false)
+        check "npx pilothouse serves and answers, and ends with npx" answers "$work/user/at-npx" "${from_npm[@]}" npx --yes pilothouse
+        check "npm installs it" "${from_npm[@]}" npm install --silent --global --prefix "$work/user/node" pilothouse
+        check "and the program of this machine alone, which is that of the release" sh -c "cmp '$binary' '$work/user/node/lib/node_modules/pilothouse/node_modules/'pilothouse-linux-*/bin/pilothouse"
+        "$work/user/node/bin/pilothouse" tasks get 00000000 --url http://127.0.0.1:1/ --token none >/dev/null 2>&1; code=$?
+        "$PILOTHOUSE_BIN" tasks get 00000000 --url http://127.0.0.1:1/ --token none >/dev/null 2>&1
+        check "its exit code is that of the program ($code)" test $? -eq $code -a $code -ne 0
+        check "and npm removes it" sh -c "HOME='$work/user' npm uninstall --silent --global --prefix '$work/user/node' pilothouse && [ ! -e '$work/user/node/bin/pilothouse' ]"
+        mkdir "$work/lonely"; tar -xzf "$packed/pilothouse-npm-$version.tgz" -C "$work/lonely"
+        check "without the package of the machine it says which is missing" sh -c "! HOME='$work/user' node '$work/lonely/package/bin/pilothouse.js' 2>'$work/said' && grep -q 'the package pilothouse-linux-.* is not installed' '$work/said'"
+    else
+        skip "npx, npm" "npx is not installed"
+    fi
+    kill "$registry"; wait "$registry" 2>/dev/null; registry=
+else
+    skip "pip, pipx, npx, npm" "no PILOTHOUSE_BIN"
 fi
 
 # --- the documents: their blocks as they stand there ---

@@ -2,6 +2,7 @@
 
 use crate::building::Builder;
 use crate::reading::{answer, at_once, message_in, state, text_of};
+use crate::tokens::{revoke, token};
 use crate::world::{BOB, OWNER, World, await_true};
 use serde_json::json;
 use std::process::{Child, Command, Output, Stdio};
@@ -200,4 +201,19 @@ fn an_agent_without_a_terminal_says_so_and_how_to_go_on() {
         said.contains("no terminal of its own; go on with `pilothouse send --context`"),
         "{said}"
     );
+}
+
+#[test]
+fn a_session_is_lent_until_the_token_ends_that_it_was_lent_to() {
+    let world = world();
+    let (id, secret) = token(&world, &json!({"caller": "owner", "scopes": ["admin"]}));
+    let headers = [("Authorization", bearer(&secret)), ("Content-Type", "application/json".into())];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut lent = world.ask("POST", "/api/v1/sessions/talk/attach", &headers, b"{}");
+    assert_eq!(lent.status, 200);
+    let waiting = world.send(at_once(message_in("talk", "more")));
+    assert_eq!(state(&waiting), "SUBMITTED");
+    assert_eq!(revoke(&world, &id).status, 200);
+    assert!(std::io::copy(&mut lent.body, &mut std::io::sink()).is_err());
+    world.await_state(text_of(&waiting, "id"), &["COMPLETED"]);
 }

@@ -1,8 +1,9 @@
 //! What is written down of requests, and what the server tells of itself.
 
+use crate::floods::{ACP, ACP_ASKS, scripted, stays_small};
 use crate::processes::await_some;
 use crate::reading::{message, text_of};
-use crate::world::{BOB, OWNER, PATIENCE, World};
+use crate::world::{BOB, OWNER, PATIENCE, World, await_true};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -63,6 +64,40 @@ fn who_leaves_while_nobody_reads_the_log_keeps_the_place_of_the_request() {
     await_some("a place", PATIENCE, || {
         ask_as_stranger(&world).filter(|reply| reply.starts_with("HTTP/1.1 401"))
     });
+}
+
+#[test]
+fn what_an_agent_causes_while_nobody_reads_the_log_is_bounded_and_the_server_says_what_was_lost() {
+    let asks = ACP_ASKS.replace("exec seq", "{ seq").replace("1000000000", "3000");
+    let end = r#"echo '{"jsonrpc":"2.0","id":3,"result":{"stopReason":"end_turn"}}'; } & exec cat >/dev/null"#;
+    let described = scripted("acp", &format!("{ACP}{}; {end}\n", asks.trim_end()));
+    let pipe = described.path("audit.pipe");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let world = described
+        .agent(json!({"asks": "allow"}))
+        .config(json!({"audit": pipe, "log": {"audit_queue": 16}}))
+        .start();
+    let says = |what: &str| {
+        let is_said = await_true(PATIENCE, || world.stderr().contains(what));
+        assert!(is_said, "{what}: {}", world.stderr());
+    };
+    let text = std::thread::scope(|scope| {
+        let begun = scope.spawn(|| world.begin("go"));
+        says("nobody reads the audit log");
+        stays_small(&world);
+        let (written, read) = std::sync::mpsc::channel();
+        let reader = std::fs::File::open(&pipe).unwrap();
+        std::thread::spawn(move || {
+            let lines = std::io::BufRead::lines(std::io::BufReader::new(reader));
+            let _ = lines.map_while(Result::ok).try_for_each(|line| written.send(line));
+        });
+        world.await_state(&begun.join().unwrap(), &["COMPLETED"]);
+        says("are in no audit log");
+        read.try_iter().collect::<Vec<_>>()
+    });
+    let decided = text.iter().filter(|line| line.contains(r#""kind":"answered""#)).count();
+    assert!((1..3000).contains(&decided), "{decided} entries");
 }
 
 #[test]

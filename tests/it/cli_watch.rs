@@ -38,6 +38,17 @@ fn y_answers_the_ask_that_is_shown_in_full() {
 }
 
 #[test]
+fn a_decision_arrives_though_its_person_leaves_at_once() {
+    let world = asking();
+    assert_eq!(pilothouse(&url(world.address()), &["send", "hello"]).code, Some(4));
+    let mut terminal = Terminal::run(world.address(), &["watch"]);
+    terminal.until("[y] allow once  [n] deny");
+    terminal.press("yq");
+    assert_eq!(terminal.end().1, Some(0));
+    assert_eq!(open_asks(&world), [Value::Null; 0]);
+}
+
+#[test]
 fn enter_shows_the_transcript_and_a_key_goes_back() {
     let world = World::start();
     world.say("say hello there");

@@ -55,6 +55,8 @@ fn nothing_is_left_of_an_erased_caller_and_others_keep_all_of_theirs() {
     for script in ["write note.txt", "artifact one", "say", "ask"] {
         world.rpc_as(BOB, "SendMessage", message(&format!("{script} {MARKER}")));
     }
+    let repeated = message(&format!("say {MARKER}"));
+    let first = world.rpc_as(BOB, "SendMessage", repeated.clone());
     let running =
         world.rpc_as(BOB, "SendMessage", at_once(message(&format!("status {MARKER}; wait never"))));
     let id = text_of(&running["task"], "id").to_owned();
@@ -62,9 +64,15 @@ fn nothing_is_left_of_an_erased_caller_and_others_keep_all_of_theirs() {
     world.rpc_as(BOB, "CreateTaskPushNotificationConfig", hook);
     assert!(!found(&world).is_empty());
     let erased = erase(&world, &json!({"caller": "bob"}));
-    assert_eq!((&erased["tasks"], &erased["left"]), (&json!(5), &json!([])), "{erased}");
+    assert_eq!((&erased["tasks"], &erased["left"]), (&json!(6), &json!([])), "{erased}");
     assert_eq!(found(&world), Vec::<PathBuf>::new());
     assert_eq!(world.rpc_as(BOB, "ListTasks", json!({}))["totalSize"], 0);
+    // Neither the task nor the message is remembered.
+    let old = text_of(&first["task"], "id");
+    assert_eq!(world.error_as(BOB, "GetTask", json!({"id": old}))["code"], -32001);
+    let anew = world.rpc_as(BOB, "SendMessage", repeated);
+    assert_ne!(text_of(&anew["task"], "id"), old);
+    erase(&world, &json!({"caller": "bob"}));
     // It can be said again.
     let again = erase(&world, &json!({"caller": "bob"}));
     assert_eq!(

@@ -54,7 +54,7 @@ fn most_memory(world: &World) -> u64 {
     line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
-fn stays_small(world: &World) {
+pub(crate) fn stays_small(world: &World) {
     let most = most_memory(world);
     assert!(most < MOST_KIB, "the server has taken {most} KiB");
 }

@@ -70,6 +70,7 @@ mod list;
 mod many_agents;
 mod memory;
 mod metrics;
+mod mirrors;
 mod names;
 mod notifications;
 mod numbers;

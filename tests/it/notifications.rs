@@ -41,6 +41,13 @@ fn a_link_in_a_notification_answers_its_ask_once() {
     assert_eq!((shown.status, &shown.json()["kind"]), (200, &json!("question")));
     let wrong = post(&world, "/api/v1/links/answer", &json!({"token": "x", "answer": "say no"}));
     assert_eq!(wrong.status, 404);
+    // Nor does an answer that is refused.
+    for (refused, status) in [(json!({"optionId": "blue"}), 400), (json!({"pattern": true}), 400)] {
+        let mut refused = refused;
+        refused["token"] = json!(secret);
+        let reply = post(&world, "/api/v1/links/answer", &refused);
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
     let given = json!({"token": secret, "answer": "say red it is"});
     assert_eq!(post(&world, "/api/v1/links/answer", &given).status, 200);
     assert_eq!(post(&world, "/api/v1/links/answer", &given).status, 404);

@@ -2,8 +2,9 @@
 
 use crate::building::Builder;
 use crate::reading::{at_once, message, message_to, parts_text, state, text_of};
+use crate::tokens::{revoke, token};
 use crate::webhook::{Request, Webhook};
-use crate::world::{BOB, OWNER, World};
+use crate::world::{BOB, OWNER, PATIENCE, World, await_true};
 use serde_json::{Value, json};
 
 /// A world that may post to loopback, and is quick to try again.
@@ -373,4 +374,30 @@ fn an_operator_can_turn_them_off() {
     let id = text_of(&world.say("say hello"), "id").to_owned();
     let listed = json!({"taskId": id});
     assert_eq!(world.error("ListTaskPushNotificationConfigs", listed)["code"], -32003);
+}
+
+#[test]
+fn a_webhook_ends_with_the_token_that_registered_it() {
+    let mut world = posting().start();
+    let (gone, kept) = (Webhook::start(), Webhook::start());
+    let (id, secret) = token(&world, &json!({"caller": "bob"}));
+    let task = world.rpc_as(&secret, "SendMessage", at_once(message("cue go; cue end; say done")));
+    let task = text_of(&task["task"], "id").to_owned();
+    let register = |token: &str, hook: &Webhook| {
+        let config = json!({"taskId": task, "url": hook.url("/")});
+        world.rpc_as(token, "CreateTaskPushNotificationConfig", config);
+    };
+    register(&secret, &gone);
+    register(BOB, &kept);
+    assert_eq!(revoke(&world, &id).status, 200);
+    world.cue("go");
+    kept.await_requests(1);
+    assert!(gone.requests().is_empty());
+    let said = "ended with the token that registered them";
+    let told = |world: &World, times| world.stderr().matches(said).count() == times;
+    assert!(await_true(PATIENCE, || told(&world, 1)), "{}", world.stderr());
+    // So does a token that a new configuration leaves out, also over a restart.
+    world.reconfigure(json!({"auth": {"tokens": {"bob": null}}}));
+    world.restart();
+    assert!(await_true(PATIENCE, || told(&world, 2)), "{}", world.stderr());
 }

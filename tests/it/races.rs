@@ -278,3 +278,20 @@ fn a_task_that_is_canceled_as_soon_as_it_is_listed_stays_canceled() {
         assert_eq!(states(&events).last(), Some(&"CANCELED"), "{events:#?}");
     }
 }
+
+#[test]
+fn of_an_answer_and_the_expiry_of_its_ask_one_wins() {
+    let world = World::describe().config(json!({"asks": {"timeout": "60ms"}})).start();
+    for tenths in 0..12 {
+        let task = world.say("ask which?");
+        let id = text_of(&task, "id").to_owned();
+        // Before, at and after the deadline: whoever is late, the end is as the answer was told.
+        std::thread::sleep(Duration::from_millis(6 * tenths));
+        let reply = world.call(OWNER, "SendMessage", &message_to(&id, "say it")).json();
+        let end = world.await_state(&id, &["COMPLETED", "CANCELED"]);
+        match reply.get("result") {
+            Some(_) => assert_eq!((state(&end), answer(&end).as_str()), ("COMPLETED", "it")),
+            None => assert_eq!(state(&end), "CANCELED", "{reply}"),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use crate::cli_asks::{pilothouse, url};
 use crate::processes::await_some;
 use crate::reading::{answer, message, state};
-use crate::world::{BOB, OWNER, PATIENCE, World};
+use crate::world::{BOB, OWNER, PATIENCE, World, await_true};
 use serde_json::{Value, json};
 
 const NEW: &str = "token-of-somebody-new-4c07e19ab3d85f62";
@@ -108,4 +108,44 @@ fn a_drained_server_accepts_no_message_and_ends_when_its_turns_have_ended() {
     world.nothing_is_left();
     world.restart();
     assert_eq!(answer(&world.task(&running)), "done");
+}
+
+#[test]
+fn a_reload_opens_to_pages_of_new_origins_and_closes_to_old_ones() {
+    let (old, new) = ("https://old.example", "https://new.example");
+    let mut world = World::describe().config(json!({"server": {"allowed_origins": [old]}})).start();
+    let allowed = |world: &World| {
+        [old, new].map(|origin| {
+            let headers = [("Origin", origin), ("Access-Control-Request-Method", "POST")];
+            let reply = world.ask("OPTIONS", "/", &headers, b"").whole();
+            reply.header("access-control-allow-origin").map(ToOwned::to_owned)
+        })
+    };
+    assert_eq!(allowed(&world), [Some(old.to_owned()), None]);
+    world.rewrite(json!({"server": {"allowed_origins": [new]}}));
+    assert_eq!(post(&world, OWNER, "/api/v1/reload").0, 200);
+    assert_eq!(allowed(&world), [None, Some(new.to_owned())]);
+    let called = |origin: &str| {
+        let authorization = format!("Bearer {OWNER}");
+        world.get("/tasks", &[("Authorization", &authorization), ("Origin", origin)]).status
+    };
+    assert_eq!([called(old), called(new)], [403, 200]);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_by_a_reload_and_by_a_start() {
+    let described = World::describe().file(".env", 0o600, "A=b\n");
+    let env_file = described.cwd().join(".env");
+    let mut world = described.start();
+    std::fs::remove_file(&env_file).unwrap();
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, &env_file, kind, mode, 0).unwrap();
+    let (status, told) = post(&world, OWNER, "/api/v1/reload");
+    assert!(status == 400 && told.to_string().contains("not a regular file"), "{status} {told}");
+    world.hang_up();
+    let refused = || world.stderr().contains("not a regular file");
+    assert!(await_true(PATIENCE, refused), "{}", world.stderr());
+    assert_eq!(state(&world.say("say x")), "COMPLETED");
+    let failure = world.fails_to_restart();
+    assert!(failure.stderr.contains("not a regular file"), "{}", failure.stderr);
 }

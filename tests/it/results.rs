@@ -2,6 +2,7 @@
 
 use crate::building::Builder;
 use crate::http::Reply;
+use crate::processes::await_some;
 use crate::reading::{answer, artifact, message_in, state, text_of};
 use crate::world::{BOB, OWNER, World};
 use base64::Engine as _;
@@ -242,6 +243,45 @@ fn a_turn_that_fails_says_what_it_has_changed_too_and_one_without_git_says_why_n
     assert!(told.iter().any(|event| event.words().contains("limits.snapshot")));
     let off = shell().agent(json!({"patch": "off"})).start();
     assert_eq!(artifacts(&run(&off, "echo x >a; echo y")), ["answer"]);
+}
+
+#[test]
+fn a_repository_that_would_keep_git_waiting_costs_no_turn_its_time() {
+    let world = shell().config(json!({"timeouts": {"results": "1h"}})).start();
+    for (context, trap) in [
+        ("config", "mkfifo .git/config"),
+        ("pack", "mkdir -p .git/objects/pack; mkfifo .git/objects/pack/pack-x.idx"),
+        ("link", "ln -s /dev/zero .git/packed-refs"),
+    ] {
+        let script = format!("git init -q .; rm -f .git/config; {trap}; echo x >a");
+        let task = world.send(message_in(context, &script));
+        assert_eq!((state(&task), artifacts(&task)), ("COMPLETED", vec![]), "{task}");
+        let told = world.resume(text_of(&task, "id"), 0);
+        assert!(told.iter().any(|event| event.words().contains("no file")), "{trap}: {told:#?}");
+    }
+}
+
+#[test]
+fn a_turn_whose_changes_are_gathered_hears_a_cancel_and_a_server_its_stop() {
+    let described = shell().config(json!({"timeouts": {"results": "1h"}}));
+    let cues = described.path("cues");
+    let hanging = format!("#!/bin/sh\necho >>{}/git\nexec sleep 3600\n", cues.display());
+    let described = described.file("git", 0o755, &hanging);
+    let path = format!("{}:/usr/bin:/bin", described.cwd().display());
+    let world = described.env("PATH", &path).start();
+    let begin = |context: &str, times| {
+        let task = world.begin_with(message_in(context, "echo x >a"));
+        await_some("git", world.patience(), || {
+            let begun = fs::read_to_string(cues.join("git")).unwrap_or_default();
+            (begun.lines().count() == times).then_some(())
+        });
+        task
+    };
+    let canceled = begin("canceled", 1);
+    world.call(OWNER, "CancelTask", &json!({"id": canceled}));
+    world.await_state(&canceled, &["CANCELED", "COMPLETED"]);
+    begin("stopped", 2);
+    // The world waits for the server's end and for that of all its processes.
 }
 
 /// Runs `pilothouse` in a folder.

@@ -2,10 +2,12 @@
 
 use crate::building::fake_agent;
 use crate::cli_asks::{pilothouse, url};
-use crate::http::Reply;
-use crate::reading::{at_once, message, message_to, state, text_of};
+use crate::http::{Answer, Reply, connect_narrow, read_head};
+use crate::reading::{answer, at_once, message, message_in, message_to, state, text_of};
 use crate::world::{BOB, OWNER, World};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::path::Path;
 
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
@@ -20,12 +22,13 @@ fn post(world: &World, token: &str, path: &str, body: &Value) -> Reply {
 }
 
 /// Makes a token; its id and itself.
-fn token(world: &World, wanted: &Value) -> (String, String) {
+pub(crate) fn token(world: &World, wanted: &Value) -> (String, String) {
     let made = post(world, OWNER, "/api/v1/tokens", wanted).json();
     (text_of(&made, "id").to_owned(), text_of(&made, "token").to_owned())
 }
 
-fn revoke(world: &World, id: &str) -> Reply {
+/// Revokes a token.
+pub(crate) fn revoke(world: &World, id: &str) -> Reply {
     let path = format!("/api/v1/tokens/{id}");
     world.ask("DELETE", &path, &[("Authorization", &bearer(OWNER))], b"").whole()
 }
@@ -139,6 +142,39 @@ fn a_revoked_token_ends_the_streams_and_waits_of_its_holder_at_once() {
     let tasks = world.rpc_as(&other, "ListTasks", json!({}));
     assert_eq!(state(&tasks["tasks"][0]), "WORKING");
     world.rpc_as(&other, "CancelTask", json!({"id": listed(&tasks)[0]}));
+}
+
+/// The answer to a client that takes little at a time, behind its head.
+fn begin_answer(world: &World, token: &str, request: &str) -> Answer {
+    let mut socket = connect_narrow(world.address(), world.patience());
+    let (host, authorization) = (world.address(), bearer(token));
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    let answer = read_head(socket).unwrap();
+    assert_eq!(answer.status, 200, "{request}");
+    answer
+}
+
+#[test]
+fn a_revoked_token_ends_the_answers_under_way_and_none_of_them_looks_whole() {
+    const LARGE: u64 = 64 << 20;
+    let world = World::start();
+    let (_, kept) = token(&world, &json!({"caller": "ann"}));
+    let (id, gone) = token(&world, &json!({"caller": "ann", "scopes": ["read"]}));
+    let place = world.rpc_as(&kept, "SendMessage", message_in("s", "pwd"))["task"].take();
+    let large = std::fs::File::create(Path::new(&answer(&place)).join("large")).unwrap();
+    large.set_len(LARGE).unwrap();
+    let requests = ["GET /api/v1/sessions/s/files/large", "GET /api/v1/sessions/s/archive"];
+    let answers = requests.map(|request| begin_answer(&world, &gone, request));
+    let whole = begin_answer(&world, &kept, requests[0]);
+    assert_eq!(revoke(&world, &id).status, 200);
+    for (mut answer, request) in answers.into_iter().zip(requests) {
+        let read = std::io::copy(&mut answer.body, &mut std::io::sink());
+        assert!(read.is_err(), "{request} looks whole: {read:?}");
+    }
+    assert_eq!(whole.whole().body.len() as u64, LARGE);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::cli_asks::{pilothouse, url};
 use crate::reading::message;
+use crate::tokens::token;
 use crate::world::{BOB, OWNER, World};
 use serde_json::{Value, json};
 
@@ -44,4 +45,17 @@ fn a_caller_is_told_of_its_own_usage_and_an_admin_of_all() {
     assert_eq!(usage(&world, BOB, "?caller=owner")["error"]["code"], 403);
     let table = pilothouse(&url(world.address()), &["usage", "--by", "caller"]);
     assert!(table.out.contains("bob     1      10      1.00"), "{} {}", table.out, table.err);
+}
+
+#[test]
+fn an_admin_of_one_agent_is_told_of_its_own_usage_alone() {
+    let world = World::start();
+    world.rpc_as(BOB, "SendMessage", message("usage 5 5 1; say x"));
+    let wanted = json!({"caller": "ann", "scopes": ["admin"], "agents": ["fake"]});
+    let (_, ann) = token(&world, &wanted);
+    assert_eq!(usage(&world, &ann, "")["callers"], json!([]));
+    for others in ["?caller=*", "?caller=bob"] {
+        assert_eq!(usage(&world, &ann, others)["error"]["code"], 403, "{others}");
+    }
+    assert_eq!(usage(&world, OWNER, "?caller=*")["callers"].as_array().unwrap().len(), 1);
 }

@@ -1,6 +1,7 @@
 //! Plugins of Claude Code as they lie in folders: found in a marketplace, named, and made loadable.
 
 use super::tree::RevisionTree;
+use crate::plain_file;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -126,10 +127,6 @@ impl FoundPlugin {
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
     let failed = |why: String| format!("{}: {why}", path.display());
-    let found = fs::metadata(path).map_err(|error| failed(error.to_string()))?;
-    if !found.is_file() || found.len() > LONGEST {
-        return Err(failed(format!("it is no file of up to {LONGEST} bytes")));
-    }
-    let text = fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let text = plain_file::read(path, LONGEST).map_err(|error| failed(error.to_string()))?;
     serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))
 }

@@ -1,8 +1,9 @@
 //! The folder of a revision while it is made: what is put there, within bounds, and the digest of all of it.
 
 use crate::config::CopyLimits;
+use crate::plain_file;
 use sha2::{Digest, Sha256};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -85,7 +86,7 @@ impl RevisionTree {
                 return Err(io::Error::other(format!("{} is no file", from.display())));
             }
             let is_program = found.mode() & 0o111 != 0;
-            let mut file = File::open(&real).map_err(|error| named(from, &error))?;
+            let mut file = plain_file::open(&real).map_err(|error| named(from, &error))?;
             return self.put(place, &mut file, is_program);
         }
         if depth >= self.limits.depth {

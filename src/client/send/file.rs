@@ -2,6 +2,7 @@
 
 use crate::client::failure::Failure;
 use pilothouse_a2a::message::Part;
+use std::io::Read;
 use std::path::Path;
 
 /// The largest file that is read; servers take less.
@@ -11,11 +12,13 @@ pub(super) fn file_part(path: &Path) -> Result<Part, Failure> {
     let refused = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("cannot send {}: {why}", path.display()))
     };
-    let size = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
-    if size > MAX_FILE {
+    // A person may name a pipe, of which nobody knows how much will come.
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| refused(&error))?;
+    if bytes.len() as u64 > MAX_FILE {
         return Err(refused(&format!("it is larger than {} MiB", MAX_FILE >> 20)));
     }
-    let bytes = std::fs::read(path).map_err(|error| refused(&error))?;
     let media_type = media_type(path, &bytes);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Part::raw(bytes).named(name).typed(media_type))

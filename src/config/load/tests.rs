@@ -340,13 +340,17 @@ fn a_file_that_lies_in_the_folder_has_to_be_a_regular_one_of_bounded_size() {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "#".repeat(1024 * 1024 + 1)).unwrap();
         let said = folder.error([]);
-        assert!(said.contains("larger than 1 MiB"), "{said}");
+        assert!(said.contains("larger than 1048576 bytes"), "{said}");
     }
 }
 
 #[test]
-fn a_file_that_was_named_may_be_a_pipe_and_has_to_end() {
+fn a_file_that_was_named_has_to_be_a_regular_one_too() {
     let folder = Folder::with([]);
-    let said = folder.error([("PILOTHOUSE_CONFIG", "/dev/zero")]);
-    assert!(said.contains("larger than 1 MiB"), "{said}");
+    for name in ["PILOTHOUSE_CONFIG", "PILOTHOUSE_ENV_FILE_PATH"] {
+        for (path, what) in [("/dev/zero", "a device"), ("/", "a folder")] {
+            let said = folder.error([(name, path)]);
+            assert!(said.contains(what), "{name}: {said}");
+        }
+    }
 }

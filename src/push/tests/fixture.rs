@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::hook::PATIENCE;
+use crate::config::TokenScope;
 use crate::store::{Scope, TaskRow};
 use crate::task::Record;
 use pilothouse_a2a::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
@@ -95,7 +96,7 @@ impl Fixture {
     }
 
     pub(super) async fn attach(&self, log: &Arc<TaskLog>, url: String, dialect: Dialect) {
-        let checked = self.push.check(&"owner".into(), config(url)).await.unwrap();
+        let checked = self.push.check(&caller("owner"), config(url)).await.unwrap();
         self.push.attach(log, checked, dialect, None, 0).await.unwrap();
     }
 
@@ -113,6 +114,18 @@ impl Fixture {
         };
         tokio::time::timeout(PATIENCE, ended).await.expect("waited for the end of a config")
     }
+}
+
+/// Somebody whose token is as that of everybody where none is asked for.
+pub(super) fn caller(name: &str) -> Caller {
+    Caller::new(name.into(), Arc::new(Grant::of("none", &TokenScope::USUAL)))
+}
+
+/// A guard that asks for no token.
+pub(super) fn anybody() -> Access {
+    let mut config = Config::default();
+    config.auth.required = false;
+    Access::new(&config, "", &[])
 }
 
 pub(super) fn config(url: String) -> TaskPushNotificationConfig {

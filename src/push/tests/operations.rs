@@ -1,7 +1,7 @@
 //! What is answered to a caller: bounds, refusals, pages.
 
 use super::super::*;
-use super::fixture::{Fixture, config, named};
+use super::fixture::{Fixture, caller, config, named};
 use super::hook::{Hook, OK};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_egress::guard::{Lookup, LookupResult};
@@ -16,7 +16,7 @@ async fn bounds_are_told_and_a_place_is_free_again_when_its_config_is_at_its_end
     let (log, other) = (fixture.task().await, fixture.task().await);
     let create = |log: &Arc<TaskLog>| {
         let (push, log, url) = (fixture.push.clone(), log.clone(), hook.url("/"));
-        async move { push.create(&log, config(url), Dialect::V1_0, None).await }
+        async move { push.create(&caller("alice"), &log, config(url), Dialect::V1_0, None).await }
     };
     create(&log).await.unwrap();
     create(&log).await.unwrap();
@@ -46,7 +46,8 @@ async fn the_configs_of_one_caller_have_half_of_the_room_and_give_it_back() {
     let fixture = Fixture::start(|config| config.push.bytes = config::Bytes::new(500));
     let hook = Hook::start().await;
     let log = fixture.task().await;
-    let create = || fixture.push.create(&log, config(hook.url("/")), Dialect::V1_0, None);
+    let alice = caller("alice");
+    let create = || fixture.push.create(&alice, &log, config(hook.url("/")), Dialect::V1_0, None);
     let mut made = 0;
     let full = loop {
         match create().await {
@@ -56,7 +57,7 @@ async fn the_configs_of_one_caller_have_half_of_the_room_and_give_it_back() {
     };
     assert_eq!(full.kind, ErrorKind::ResourceExhausted);
     assert!(made > 1 && full.message.contains("push.bytes"), "{made}: {full}");
-    fixture.push.check(&"bob".into(), config(hook.url("/"))).await.unwrap();
+    fixture.push.check(&caller("bob"), config(hook.url("/"))).await.unwrap();
     let first = fixture.push.get(&log, "").await.unwrap().id.unwrap();
     fixture.push.delete(&log, &first).await.unwrap();
     while let Err(error) = create().await {
@@ -79,14 +80,14 @@ async fn wrong_configs_are_refused_by_the_field() {
     ] {
         let refused = fixture
             .push
-            .create(&log, config(url.to_owned()), Dialect::V1_0, None)
+            .create(&caller("alice"), &log, config(url.to_owned()), Dialect::V1_0, None)
             .await
             .unwrap_err();
         assert_eq!(refused.kind, ErrorKind::InvalidParams);
         assert_eq!(refused.violations[0].field, "url");
     }
     let long = named("https://1.1.1.1/".to_owned(), &"x".repeat(257));
-    let Err(refused) = fixture.push.check(&"owner".into(), long).await else {
+    let Err(refused) = fixture.push.check(&caller("owner"), long).await else {
         panic!("taken");
     };
     assert_eq!(refused.violations[0].field, "configuration.taskPushNotificationConfig.id");
@@ -121,7 +122,7 @@ async fn pages_of_configs_lead_to_one_another() {
     let log = fixture.task().await;
     for id in ["c", "a", "b"] {
         let config = named(hook.url("/"), id);
-        fixture.push.create(&log, config, Dialect::V1_0, None).await.unwrap();
+        fixture.push.create(&caller("alice"), &log, config, Dialect::V1_0, None).await.unwrap();
     }
     let first = fixture.push.list(&log, Some(2), None).await.unwrap();
     let token = first.next_page_token.unwrap();
@@ -139,7 +140,7 @@ async fn what_is_off_is_not_supported() {
     let url = "https://1.1.1.1/".to_owned();
     let push = &fixture.push;
     let refused = [
-        push.create(&log, config(url), Dialect::V1_0, None).await.err(),
+        push.create(&caller("alice"), &log, config(url), Dialect::V1_0, None).await.err(),
         push.get(&log, "x").await.err(),
         push.list(&log, None, None).await.err(),
         push.delete(&log, "x").await.err(),

@@ -91,7 +91,7 @@ async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request<By
         env: spec.env.into_iter().collect(),
         cwd: spec.cwd,
     };
-    Ok(open(doors, caller, place.first_line(given.term), held))
+    Ok(open(doors, place.first_line(given.term), held))
 }
 
 /// The owner's session of this id or context, with any agent.
@@ -120,18 +120,16 @@ impl Place {
 }
 
 /// The answer that stays open; `held` goes with it.
-fn open(doors: &Arc<Doors>, caller: &Caller, first: Bytes, held: oneshot::Sender<()>) -> Response {
-    let grant = caller.grant.clone();
+fn open(doors: &Arc<Doors>, first: Bytes, held: oneshot::Sender<()>) -> Response {
     let (stop, patience) = (doors.stop.clone(), doors.config.timeouts.keep_alive.get());
     let lines = unfold((Some(first), held), move |(first, mut held)| {
-        let (stop, grant) = (stop.clone(), grant.clone());
+        let stop = stop.clone();
         async move {
             let line = match first {
                 Some(first) => first,
                 None => tokio::select! {
                     biased;
                     () = stop.cancelled() => return None,
-                    _ = grant.ended() => return None,
                     // The session has been taken back.
                     () = held.closed() => return None,
                     // A reader who is gone without a word is found out by this.

@@ -2,7 +2,7 @@
 
 use super::super::Doors;
 use super::{carry_out, entry_of, failed, not_there, store_failed};
-use crate::service::Bundle;
+use crate::service::{Bundle, NoBundle};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
@@ -11,6 +11,9 @@ use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use std::sync::Arc;
+
+/// Seconds after which a bundle that found no place is worth another try.
+const RETRY_SECONDS: u64 = 5;
 
 /// Answers with the bundle. Where git fails in the middle the body breaks off, so that nobody takes a part for the
 /// whole.
@@ -25,14 +28,22 @@ pub(in super::super) async fn bundle(
         let row = row.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
         entry_of(request.extensions()).set_context(&row.context_id);
         let made = doors.service.sessions().make_bundle(&client.agent, &row).await;
-        let bundle = made
-            .map_err(|why| Box::new(failed(&Error::new(ErrorKind::UnsupportedOperation, why))))?;
+        let bundle = made.map_err(|why| Box::new(failed(&refuse(&why))))?;
         let mut response = Response::new(body_of(bundle));
         let kind = HeaderValue::from_static("application/x-git-bundle");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         Ok(response)
     })
     .await
+}
+
+fn refuse(why: &NoBundle) -> Error {
+    match why {
+        NoBundle::Busy => {
+            Error::new(ErrorKind::Unavailable, why.to_string()).retry_after(RETRY_SECONDS)
+        }
+        NoBundle::Failed(_) => Error::new(ErrorKind::UnsupportedOperation, why.to_string()),
+    }
 }
 
 fn body_of(bundle: Bundle) -> Body {

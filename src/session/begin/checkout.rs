@@ -2,15 +2,18 @@
 //!
 //! # How it works
 //!
-//! The server brings the mirror up to date and finds the commit. All else is done by a script in the session's sandbox
+//! The server brings the mirror up to date and finds the commit; meanwhile the turn holds no place among the processes. All else is done by a script in the session's sandbox
 //! as the agent's user, because from its first moment the agent may write in that folder: the script makes a git
 //! directory of the session's own, without hooks and without configuration of others, and names the mirror's objects in
 //! it. A clone that is there already, because the session is a copy of another one, only gets a branch of its own.
 
-use super::super::ending::{Cause, fault_with};
+use super::super::activity::WaitsFor;
+use super::super::ending::{Cause, fault, fault_with};
 use super::super::start::DoorWords;
+use super::super::waiting::WaitingTurn;
 use super::Begin;
 use super::setup::SetupStep;
+use crate::queue::Place;
 use crate::repository::{Base, CloneSource, branch_of};
 use crate::store::Checkout;
 use pilothouse_egress::Policy;
@@ -34,9 +37,11 @@ impl Begin<'_> {
         let agent = self.session.agent.clone();
         let Some(source) = &agent.clone_source else { return Ok(()) };
         let mirror = &source.mirror;
-        self.turn.translator.status(&format!("fetching {}", mirror.name()), None);
-        self.show().await;
-        let base = self.find_base(source).await?;
+        let base = match self.base.take() {
+            Some(base) => base,
+            // Its folder was removed meanwhile.
+            None => self.find_base(source).await?,
+        };
         let branch = branch_of(&self.session.row.id);
         let objects = mirror.folder().to_string_lossy().into_owned();
         let name = base.name.as_deref().unwrap_or_default();
@@ -80,11 +85,43 @@ impl Begin<'_> {
         Ok(())
     }
 
+    /// What the session's folder will be a clone of, where it has to be made.
+    pub(super) fn source_of_clone(&self) -> Option<CloneSource> {
+        let is_made = self.session.row.ready && self.turn.fork.is_none();
+        self.session
+            .agent
+            .clone_source
+            .clone()
+            .filter(|_| !is_made && self.session.running.is_none())
+    }
+
+    /// Waits for one of the places for turns that fetch this repository: upstream may hang, and those that wait for it
+    /// are no more than these, and those in the queue.
+    pub(super) async fn wait_to_fetch(
+        &mut self,
+        source: &CloneSource,
+        waiting: Option<WaitingTurn>,
+    ) -> Result<Place, Cause> {
+        let caller = self.turn.log.scope.caller.clone();
+        if let Some(place) = source.mirror.turns().try_take(&caller) {
+            return Ok(place);
+        }
+        let _waiting = match waiting {
+            Some(waiting) => waiting,
+            None => self.session.live.waiting.enter(&caller).map_err(|full| fault(&full))?,
+        };
+        let place = source.mirror.turns().request(&caller).place();
+        self.wait_for(WaitsFor::Repository, place).await
+    }
+
     /// Finds the commit, and shows how far that has come.
-    async fn find_base(&mut self, source: &CloneSource) -> Result<Base, Cause> {
-        let launcher = self.session.deps.launcher.clone();
+    pub(super) async fn find_base(&mut self, source: &CloneSource) -> Result<Base, Cause> {
+        self.turn.translator.status(&format!("fetching {}", source.mirror.name()), None);
+        self.show().await;
+        let deps = self.session.deps.clone();
         let (progress, mut said) = watch::channel(String::new());
-        let finding = source.mirror.find_base(&launcher, source.reference.as_deref(), &progress);
+        let (reference, tasks) = (source.reference.as_deref(), (&deps.actors, &deps.stop));
+        let finding = source.mirror.find_base(&deps.launcher, reference, &progress, tasks);
         let mut finding = pin!(finding);
         loop {
             let next = async {

@@ -8,14 +8,22 @@ own=$HOME/.pilothouse-results
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_ATTR_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0 LC_ALL=C
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
 absolute() { case $1 in '') ;; /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
+# Git waits where a pipe or a device lies in the place of a file, and reads an index of any size: this is looked at
+# before git opens anything, by names and types alone.
+refuse() { echo "$1; remove it" >&2; exit 1; }
 if [ -e .git ]; then
+    strange=$(find .git -type p -o -type b -o -type c -o -type s 2>/dev/null | head -n 1)
+    [ -z "$strange" ] || refuse "in the repository lies $strange, which is no file"
+    for file in .git .git/HEAD .git/config .git/index .git/packed-refs .git/commondir .git/objects/info/alternates; do
+        [ ! -e "$file" ] || [ -f "$file" ] || [ -d "$file" ] || refuse "$file leads to no file"
+    done
     # What the repository has already is neither read nor stored again.
     export GIT_CEILING_DIRECTORIES=${PWD%/*}
     of_repository() { git -c safe.directory='*' -c core.fsmonitor=false rev-parse --git-path "$1" 2>/dev/null; }
     index=$(absolute "$(of_repository index)")
     objects=$(absolute "$(of_repository objects)")
     [ -n "$objects" ] && export GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects"
-    [ ! -e "$own/index" ] && [ -f "$index" ] && cp "$index" "$own/index"
+    [ ! -e "$own/index" ] && [ -f "$index" ] && [ "$(wc -c <"$index")" -le 268435456 ] && cp "$index" "$own/index"
 fi
 [ -d "$own/git/objects" ] || git init -q --bare --template= "$own/git" || exit 1
 mkdir -p "$own/git/info" && printf '/.a2a/\n' >"$own/git/info/exclude"

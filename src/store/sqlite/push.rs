@@ -10,16 +10,17 @@ use rusqlite::{Connection, Row, params};
 use std::sync::Arc;
 
 const COLUMNS: &str = "push.key, push.n, tasks.id AS task, push.id, push.caller, push.agent, push.dialect, push.alias,
-     push.config, push.sent, push.failing_ms, push.created_ms, push.state, push.reason";
+     push.config, push.sent, push.failing_ms, push.created_ms, push.state, push.reason, push.token";
 
 /// A config, new or in the place of the one with its id; nothing where its task is gone by now.
 pub(super) fn put(connection: &Connection, row: &PushRow) -> Result<usize, rusqlite::Error> {
     connection
         .prepare_cached(
-            "INSERT INTO push (n, id, caller, agent, dialect, alias, config, sent, failing_ms, created_ms, state, reason)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE EXISTS (SELECT 1 FROM tasks WHERE n = ?1)
+            "INSERT INTO push (n, id, caller, agent, dialect, alias, config, sent, failing_ms, created_ms, state, reason,
+             token)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 WHERE EXISTS (SELECT 1 FROM tasks WHERE n = ?1)
              ON CONFLICT (n, id) DO UPDATE SET dialect = ?5, alias = ?6, config = ?7, sent = ?8, failing_ms = ?9,
-             created_ms = ?10, state = ?11, reason = ?12",
+             created_ms = ?10, state = ?11, reason = ?12, token = ?13",
         )?
         .execute(params![
             row.n,
@@ -34,6 +35,7 @@ pub(super) fn put(connection: &Connection, row: &PushRow) -> Result<usize, rusql
             row.created.as_millisecond(),
             row.state.number(),
             row.state.reason(),
+            row.token.as_deref(),
         ])
 }
 
@@ -61,7 +63,7 @@ pub(super) fn failing(
         .execute(params![n, id, since.as_millisecond()])
 }
 
-/// There is nothing more to deliver.
+/// There is nothing more to deliver; nothing changes where that is known already.
 pub(super) fn ended(
     connection: &Connection,
     n: i64,
@@ -69,7 +71,9 @@ pub(super) fn ended(
     state: &PushState,
 ) -> Result<usize, rusqlite::Error> {
     connection
-        .prepare_cached("UPDATE push SET state = ?3, reason = ?4 WHERE n = ?1 AND id = ?2")?
+        .prepare_cached(
+            "UPDATE push SET state = ?3, reason = ?4 WHERE n = ?1 AND id = ?2 AND state = 0",
+        )?
         .execute(params![n, id, state.number(), state.reason()])
 }
 
@@ -162,6 +166,7 @@ fn push_row(row: &Row<'_>) -> Result<PushRow, rusqlite::Error> {
         dialect: Dialect::from_version(&dialect).unwrap_or(Dialect::V1_0),
         alias: row.get::<_, Option<String>>("alias")?.map(Arc::from),
         config: Arc::from(row.get::<_, String>("config")?),
+        token: row.get::<_, Option<String>>("token")?.map(Arc::from),
         sent: row.get::<_, i64>("sent")?.cast_unsigned(),
         failing: row.get::<_, Option<i64>>("failing_ms")?.map(Timestamp::from_millisecond),
         created: Timestamp::from_millisecond(row.get("created_ms")?),

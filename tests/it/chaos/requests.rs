@@ -5,7 +5,7 @@ use super::dice::Dice;
 use super::hang_up::{Manner, hang_up};
 use crate::bindings::rest_of;
 use crate::h2c::framed;
-use crate::world::OWNER;
+use crate::world::{BOB, OWNER};
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::operation::{OPERATIONS, Operation};
 use pilothouse_a2a::pb;
@@ -57,6 +57,8 @@ const SHELL: &str = "/agents/shell";
 enum Wire {
     Http,
     Grpc(Dialect, Operation),
+    /// Its tasks are nobody's business: they may be erased.
+    Unread,
 }
 
 /// One request.
@@ -93,9 +95,11 @@ impl Requests {
 
     /// Any request.
     pub(super) fn next(&self, address: SocketAddr, ledger: &Ledger, dice: &mut Dice) -> Request {
-        match dice.below(12) {
+        match dice.below(15) {
             0 => return plain(dice),
             1 => return answer_at_its_address(address, dice),
+            2 | 3 => return self.beside(ledger, dice),
+            4 => return self.of_another_caller(dice),
             _ => {}
         }
         // Sends are what everything else is about.
@@ -119,6 +123,50 @@ impl Requests {
             _ => self.json_rpc(operation, &id, ledger, dice),
         };
         Request { sends: is_send(operation), ..request }
+    }
+
+    /// A request below `/api/v1`: of sessions and their files, of results, tokens, grants, links, usage and the server itself. A
+    /// server that is drained does nothing more, so that is left out.
+    fn beside(&self, ledger: &Ledger, dice: &mut Dice) -> Request {
+        let session = format!("/api/v1/sessions/line-{}-{}", self.name, dice.below(2));
+        let task = ledger.recent.lock().last().cloned().unwrap_or_default();
+        let get = |path: String| http("GET", &path, "");
+        match dice.below(17) {
+            0 => get(session),
+            1 => get(format!("{session}/files")),
+            2 => get(format!("{session}/files/deep/er/file")),
+            3 => get(format!("{session}/archive")),
+            4 => get(format!("{session}/diff")),
+            5 => http("POST", &format!("{session}/bundle"), ""),
+            6 => http("POST", &format!("{session}/remove"), ""),
+            7 => get(format!("/api/v1/tasks/{task}/answer")),
+            8 => get(format!("/api/v1/tasks/{task}/results/turn.patch")),
+            9 => get("/api/v1/grants".to_owned()),
+            10 => http("DELETE", "/api/v1/grants/nothing", ""),
+            11 => get("/api/v1/tokens".to_owned()),
+            12 => http("POST", "/api/v1/tokens", r#"{"caller": "ann", "scopes": ["read"]}"#),
+            13 => get("/api/v1/usage?caller=*".to_owned()),
+            14 => get("/metrics".to_owned()),
+            15 => http("POST", "/api/v1/links", r#"{"token": "x"}"#),
+            _ => http("POST", "/api/v1/reload", ""),
+        }
+    }
+
+    /// A task of another caller, or the erasure of all that is kept of that caller.
+    fn of_another_caller(&self, dice: &mut Dice) -> Request {
+        let request = if dice.one_in(4) {
+            http("POST", "/api/v1/erase", r#"{"caller": "bob"}"#)
+        } else {
+            let (agent, text) = self.prompt(dice);
+            let message = json!({
+                "messageId": format!("m-{}", self.number()), "role": "ROLE_USER", "parts": [{"text": text}],
+            });
+            let params = json!({"message": message});
+            let body =
+                json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params});
+            http_as(BOB, "POST", &format!("{agent}/"), &body.to_string())
+        };
+        Request { wire: Wire::Unread, ..request }
     }
 
     fn number(&self) -> String {
@@ -311,7 +359,13 @@ fn answer_at_its_address(address: SocketAddr, dice: &mut Dice) -> Request {
     let asks = body_of(&came).map_or(Value::Null, |mut body| body["asks"].take());
     let asks = asks.as_array().filter(|asks| !asks.is_empty());
     let id = asks.and_then(|asks| dice.pick(asks)["askId"].as_str()).unwrap_or("nowhere");
-    http("POST", &format!("/api/v1/asks/{id}"), r#"{"answer": "say green"}"#)
+    let ask = format!("/api/v1/asks/{id}");
+    match dice.below(6) {
+        0 => http("GET", &ask, ""),
+        1 => http("POST", &ask, r#"{"decision": "claim"}"#),
+        2 => http("POST", &ask, r#"{"decision": "defer"}"#),
+        _ => http("POST", &ask, r#"{"answer": "say green"}"#),
+    }
 }
 
 fn envelope(agent: &str, method: &str, params: &Value) -> Request {
@@ -320,9 +374,13 @@ fn envelope(agent: &str, method: &str, params: &Value) -> Request {
 }
 
 fn http(verb: &str, path: &str, body: &str) -> Request {
+    http_as(OWNER, verb, path, body)
+}
+
+fn http_as(token: &str, verb: &str, path: &str, body: &str) -> Request {
     let length = body.len();
     let bytes = format!(
-        "{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {OWNER}\r\n\
+        "{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     );
     Request { bytes: bytes.into_bytes(), sends: false, wire: Wire::Http }
@@ -372,6 +430,7 @@ impl Request {
                 let events = events.filter_map(|data| serde_json::from_str::<Value>(data).ok());
                 events.for_each(|event| find_tasks(&event, &mut ids));
             }
+            Wire::Unread => {}
             Wire::Grpc(dialect, operation) => {
                 let mut data = &*data_of(answer);
                 while let Some(head) = data.first_chunk::<5>() {

@@ -8,7 +8,7 @@ use crate::chaos::{number, program};
 use crate::floods::{ACP, ACP_ASKS, ACP_TOOLS, CLAUDE, scripted};
 use crate::http::{connect, connect_from, connect_narrow};
 use crate::processes::await_some;
-use crate::reading::{message_in, text_of};
+use crate::reading::{answer, message_in, text_of};
 use crate::sizes::peak;
 use crate::world::{BOB, OWNER, World};
 use bytes::Bytes;
@@ -29,6 +29,7 @@ use std::future;
 use std::io;
 use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream as Socket};
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
@@ -281,6 +282,21 @@ fn answers_over_http_2_that_no_caller_of_three_reads() {
     with_large_tasks(&world);
     let ask = |number| read(&world, LISTS, Some([OWNER, BOB, CAROL][number % 3]));
     let (connections, what) = (part(CALLERS * 4), "unread lists of three callers over HTTP/2");
+    over_http2(&world, connections, REQUESTS, ask, Reading::Nothing, what);
+}
+
+#[test]
+fn files_and_archives_over_http_2_that_nobody_reads() {
+    let world = quiet().start();
+    let folder = answer(&world.send(message_in("s", "pwd")));
+    let large = fs::File::create(Path::new(&folder).join("large")).unwrap();
+    large.set_len(64 << 20).unwrap();
+    let paths = ["files/large", "archive", "files", "diff"];
+    let ask = |number| {
+        let path = format!("/api/v1/sessions/s/{}", paths[number % paths.len()]);
+        read(&world, &path, Some(OWNER))
+    };
+    let (connections, what) = (part(CALLERS * 4), "unread files over HTTP/2");
     over_http2(&world, connections, REQUESTS, ask, Reading::Nothing, what);
 }
 

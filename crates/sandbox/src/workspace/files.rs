@@ -312,6 +312,8 @@ struct Paths {
     lengths: Vec<usize>,
     /// Whether the present entry is a folder that the walk goes into next.
     enters: bool,
+    /// Whether a `.git` of the workspace itself was met, whatever it is.
+    has_git: bool,
 }
 
 impl Paths {
@@ -319,7 +321,7 @@ impl Paths {
         let root = openat(&*files.root, c".", FOLDER, Mode::empty())?;
         let walk = Walk::new(root, Links::Keep)?;
         let (path, name, lengths) = (Vec::new(), CString::default(), Vec::new());
-        Ok(Self { walk, shows, path, name, lengths, enters: false })
+        Ok(Self { walk, shows, path, name, lengths, enters: false, has_git: false })
     }
 
     /// Goes to the next entry; what it is.
@@ -332,9 +334,11 @@ impl Paths {
             match self.walk.read() {
                 Some(Ok((name, kind))) => {
                     let is_folder = kind == FileType::Directory;
-                    if is_folder && self.shows == IsShown::WithoutGit && name.to_bytes() == b".git"
-                    {
-                        continue;
+                    if name.to_bytes() == b".git" {
+                        self.has_git |= self.walk.depth() == 0;
+                        if is_folder && self.shows == IsShown::WithoutGit {
+                            continue;
+                        }
                     }
                     let length = self.lengths.last().copied().unwrap_or_default();
                     if length + name.to_bytes().len() > LONGEST_PATH {

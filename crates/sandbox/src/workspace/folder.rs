@@ -36,6 +36,11 @@ impl Folder {
         self.is_shared.then_some(self.workspace.as_path())
     }
 
+    /// Whether this call has made both folders, and nothing is in them.
+    pub fn is_new_and_empty(&self) -> bool {
+        self.is_all_new
+    }
+
     /// The session's id, which names its HOME.
     pub fn session(&self) -> Cow<'_, str> {
         self.home.file_name().unwrap_or_default().to_string_lossy()

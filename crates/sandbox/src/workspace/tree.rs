@@ -226,8 +226,8 @@ pub(super) const FOLDER: OFlags =
 fn open_folder(at: BorrowedFd<'_>, name: &CStr, needed: Mode) -> io::Result<OwnedFd> {
     let mend = |found: &Stat| {
         let mode = Mode::from_raw_mode(found.st_mode);
-        let is_ours = found.st_uid == rustix::process::geteuid().as_raw();
-        (is_ours && !mode.contains(needed)).then_some(mode | needed)
+        let is_ours = || found.st_uid == rustix::process::geteuid().as_raw();
+        (!mode.contains(needed) && is_ours()).then_some(mode | needed)
     };
     match openat(at, name, FOLDER, Mode::empty()) {
         Ok(folder) => {
@@ -257,9 +257,7 @@ pub(super) fn open(parent: &Path, name: &str) -> io::Result<OwnedFd> {
 
 /// A session's own folder by its path, whose last name no agent can change.
 pub(super) fn open_root(path: &Path) -> io::Result<OwnedFd> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.as_encoded_bytes();
-    let parent = open_parent(path.parent().unwrap_or(Path::new("/")))?;
-    open_folder(parent.as_fd(), &CString::new(name)?, READ)
+    open_folder(CWD, &CString::new(path.as_os_str().as_encoded_bytes())?, READ)
 }
 
 /// A folder by its path, which no agent can change.

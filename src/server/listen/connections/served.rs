@@ -1,6 +1,7 @@
 //! A request that is served: until when its answer is made, and how much of it its client has not taken.
 
 use super::{Bounds, Connection};
+use crate::access::{Denied, Grant};
 use crate::server::listen::requests::UnderWay;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -82,10 +83,11 @@ impl Served {
         }
     }
 
-    /// The body of the answer; the request ends with it.
+    /// The body of the answer; the request ends with it. It breaks off where this grant ends.
     pub(in crate::server::listen) fn answer(
         mut self,
         body: axum::body::Body,
+        grant: Option<Arc<Grant>>,
         place: Option<UnderWay>,
     ) -> ServedBody {
         let size = body.size_hint().lower();
@@ -97,7 +99,8 @@ impl Served {
         if let Some(production) = &self.production {
             production.end();
         }
-        ServedBody { served: self, body, rest: Bytes::new(), _place: place }
+        let grant = grant.map(BodyGrant::new);
+        ServedBody { served: self, body, rest: Bytes::new(), grant, _place: place }
     }
 
     /// Notes that the client took all that was handed out.
@@ -142,7 +145,46 @@ pub(in crate::server::listen) struct ServedBody {
     served: Served,
     body: axum::body::Body,
     rest: Bytes,
+    /// What the caller's token allows, where a body that is under way ends with it.
+    grant: Option<BodyGrant>,
     _place: Option<UnderWay>,
+}
+
+/// The grant that a body ends with.
+struct BodyGrant {
+    grant: Arc<Grant>,
+    /// Whether anything of the body is handed out: an answer of one piece is whole before anything can end it.
+    is_begun: bool,
+    /// The end of the grant, once the body has been waited for.
+    ended: Option<Pin<Box<dyn Future<Output = Denied> + Send>>>,
+}
+
+impl BodyGrant {
+    fn new(grant: Arc<Grant>) -> Self {
+        Self { grant, is_begun: false, ended: None }
+    }
+
+    /// Refuses the next piece of a body where the grant has ended.
+    fn check(&self) -> Result<(), Denied> {
+        if self.is_begun { self.grant.check() } else { Ok(()) }
+    }
+
+    /// Waits until the grant ends.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Denied> {
+        let grant = &self.grant;
+        let ended = self.ended.get_or_insert_with(|| {
+            let grant = grant.clone();
+            Box::pin(async move { grant.ended().await })
+        });
+        ended.as_mut().poll(context)
+    }
+
+    /// The error that a body ends with, so that no client takes its beginning for the whole.
+    fn break_off(&self, denied: Denied) -> axum::Error {
+        let id = &self.grant.id;
+        tracing::info!("an answer to the token `{id}` broke off: {denied}");
+        axum::Error::new(denied)
+    }
 }
 
 impl Body for ServedBody {
@@ -155,8 +197,20 @@ impl Body for ServedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         this.served.note_taken();
+        if let Some(grant) = &this.grant
+            && let Err(denied) = grant.check()
+        {
+            return Poll::Ready(Some(Err(grant.break_off(denied))));
+        }
         if this.rest.is_empty() {
-            match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+            let next = Pin::new(&mut this.body).poll_frame(context);
+            if next.is_pending()
+                && let Some(grant) = &mut this.grant
+            {
+                let denied = ready!(grant.poll_ended(context));
+                return Poll::Ready(Some(Err(grant.break_off(denied))));
+            }
+            match ready!(next) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         this.served.note_made(data.len());
@@ -169,6 +223,9 @@ impl Body for ServedBody {
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
         this.served.note_handed(piece.len());
+        if let Some(grant) = &mut this.grant {
+            grant.is_begun = true;
+        }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -231,7 +231,7 @@ async fn an_answer_is_stuck_when_its_client_takes_no_piece_of_it() {
     let connections = Connections::new(BOUNDS);
     let place = place(&connections, 1);
     let served = place.connection().arrive(false);
-    let mut answer = served.answer(axum::body::Body::from(vec![0; PIECE * 2]), None);
+    let mut answer = served.answer(axum::body::Body::from(vec![0; PIECE * 2]), None, None);
     for _ in 0..2 {
         assert_eq!(look_after(&place, BOUNDS.write), Some(Overdue::Stuck));
         let piece = Pin::new(&mut answer).frame().await.unwrap().unwrap();
@@ -247,7 +247,7 @@ async fn an_answer_whose_next_piece_does_not_exist_yet_is_not_stuck() {
     let place = place(&connections, 1);
     let events = futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>();
     let mut answer =
-        place.connection().arrive(false).answer(axum::body::Body::from_stream(events), None);
+        place.connection().arrive(false).answer(axum::body::Body::from_stream(events), None, None);
     assert!(Pin::new(&mut answer).frame().now_or_never().is_none());
     assert_eq!(look_after(&place, BOUNDS.write * 10), None);
 }
@@ -262,7 +262,7 @@ fn a_stranger_has_few_requests_at_a_time_and_a_known_caller_waits_while_much_is_
     assert!(!begins(&mut all[2]));
     recognize(&connections, &place);
     let [first, second, mut third] = all;
-    let unread = second.answer(axum::body::Body::from("x".repeat(101)), None);
+    let unread = second.answer(axum::body::Body::from("x".repeat(101)), None, None);
     assert!(!begins(&mut third));
     drop(unread);
     assert!(begins(&mut third));
@@ -295,7 +295,7 @@ fn a_known_caller_that_waits_for_agents_keeps_no_further_request_waiting() {
 fn while_the_server_stops_a_client_that_takes_nothing_is_waited_for_less_long() {
     let connections = Connections::new(BOUNDS);
     let place = known_place(&connections, 1);
-    let stuck = place.connection().arrive(true).answer(axum::body::Body::from("x"), None);
+    let stuck = place.connection().arrive(true).answer(axum::body::Body::from("x"), None, None);
     let later = Instant::now() + BOUNDS.write_at_stop;
     assert!(place.connection().look_at(later).is_err());
     place.connection().note_closing(true);
@@ -326,7 +326,7 @@ async fn what_a_stream_has_at_hand_counts_as_unread_like_an_answer_of_a_known_si
     let chunks = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(chunk)]);
     let mut first = known.connection().arrive(true);
     assert!(begins(&mut first));
-    let mut stream = first.answer(axum::body::Body::from_stream(chunks), None);
+    let mut stream = first.answer(axum::body::Body::from_stream(chunks), None, None);
     let piece = stream.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(piece.len(), PIECE);
     let mut second = known.connection().arrive(true);

@@ -85,7 +85,9 @@ impl SessionFiles {
                 _ => look.large.push(paths.path.clone()),
             }
         }
-        look.has_git = statat(&*self.root, c".git", AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        // What was not looked at may have it.
+        let has_git = || statat(&*self.root, c".git", AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        look.has_git = paths.has_git || (look.is_cut && has_git());
         look.large.sort_unstable();
         Ok(look)
     }
