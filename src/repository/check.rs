@@ -23,18 +23,19 @@ impl CloneSource {
         if mirror.local.is_none() || is_known {
             return Ok(());
         }
-        let quit = CancellationToken::new();
-        let (progress, _) = watch::channel(String::new());
+        let (quit, progress) = (CancellationToken::new(), watch::Sender::new(String::new()));
         let run = GitRun { launcher: launcher.clone(), progress, quit: quit.clone() };
-        let mut looking = pin!(self.find_ref(&run));
+        let mut finding = pin!(self.find_ref(&run));
         tokio::select! {
             biased;
-            found = &mut looking => return found,
+            found = &mut finding => return found,
             () = tokio::time::sleep(mirror.patience.get()) => quit.cancel(),
         }
-        let _ = looking.await;
-        let (repository, patience) = (mirror.name().to_owned(), mirror.patience);
-        Err(MirrorError::TooLong { repository, patience })
+        let _ = finding.await;
+        Err(MirrorError::TooLong {
+            repository: mirror.name().to_owned(),
+            patience: mirror.patience,
+        })
     }
 
     async fn find_ref(&self, run: &GitRun) -> Result<(), MirrorError> {
