@@ -13,6 +13,7 @@ mod page;
 pub(super) mod removal;
 pub(super) mod results;
 pub(super) mod tokens;
+pub(super) mod trace;
 pub(super) mod usage;
 
 use super::answers::{AT_HAND, Room};
