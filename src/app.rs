@@ -15,11 +15,12 @@ use crate::config::{self, Config, ConfigSource, Loaded, Record};
 use crate::descriptors;
 use crate::limited::LimitedAccounts;
 use crate::push::{Links, Push};
+use crate::repository::MirrorError;
 use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading};
 use crate::service::Service;
 use crate::session::SessionDeps;
 use crate::signing;
-use crate::store::{self, Claim};
+use crate::store::{self, Claim, Store};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::{Notice, Telemetry};
@@ -72,6 +73,14 @@ pub enum Error {
     /// The folders.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
+    /// The repository that the sessions of an agent begin as clones of.
+    #[error("agent `{agent}`: {source}; {}", source.hint())]
+    Repository {
+        /// The agent.
+        agent: String,
+        /// Why not.
+        source: MirrorError,
+    },
     /// The address.
     #[error("cannot listen on {address}: {source}; {advice}")]
     Listen {
@@ -152,7 +161,7 @@ impl App {
         let claim = Claim::new(&config, &holder)?;
         for agent in agents.iter() {
             agent.workspaces.check()?;
-            prepare_mirror(agent)?;
+            prepare_mirror(agent, &launcher).await?;
         }
         let stop = CancellationToken::new();
         for key in agents.iter().filter_map(|agent| agent.latest_env().reach.key.clone()) {
@@ -211,6 +220,7 @@ impl App {
         let notices = Some(notices).filter(|_| !config.notifications.targets.is_empty());
         let telemetry = Telemetry::new(&config, notices)
             .map_err(|source| Error::System { what: "cannot open a log", source })?;
+        notes.extend(export_spans(&telemetry, &loaded, &store).err());
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = find_token(&config, (!in_memory).then_some(&*token_file))?;
@@ -324,11 +334,13 @@ impl App {
     }
 }
 
-/// Makes the folder of the mirror that an agent's sessions read.
-fn prepare_mirror(agent: &Agent) -> Result<(), Error> {
+/// Makes the folder of the mirror that an agent's sessions read, and looks at the repository.
+async fn prepare_mirror(agent: &Agent, launcher: &Launcher) -> Result<(), Error> {
+    let Some(source) = &agent.clone_source else { return Ok(()) };
     let what = "cannot make the mirror of a repository in the state folder";
-    let prepared = agent.clone_source.iter().try_for_each(|source| source.mirror.prepare());
-    prepared.map_err(|source| Error::System { what, source })
+    source.mirror.prepare().map_err(|source| Error::System { what, source })?;
+    let failed = |source| Error::Repository { agent: agent.key.to_string(), source };
+    source.check(launcher).await.map_err(failed)
 }
 
 impl Running {
@@ -353,6 +365,7 @@ impl Running {
     pub async fn shut_down(self) -> bool {
         let Self { doors, stop, background } = self;
         let Doors { config, service, operations, store, telemetry, .. } = &*doors;
+        let flush = config.telemetry.flush.get();
         doors.stop.cancel();
         stop.cancel();
         operations.close();
@@ -367,10 +380,20 @@ impl Running {
         .await
         .is_ok();
         let _ = std::fs::remove_file(config.state_dir.join("server.json"));
+        // They are read from the store.
+        telemetry.flush_spans(flush).await;
         store.close().await;
         // A reader of standard error that has stopped does not keep the server.
         let _ = tokio::time::timeout(TELEMETRY_PATIENCE, telemetry.close()).await;
         in_time
+    }
+}
+
+/// Sends spans to a collector, where the environment of the server names one.
+fn export_spans(telemetry: &Telemetry, loaded: &Loaded, store: &Store) -> Result<(), String> {
+    match config::Exporter::read(&loaded.agent_environment)? {
+        Some(exporter) => telemetry.export(&loaded.config, exporter, store.clone()),
+        None => Ok(()),
     }
 }
 

@@ -18,13 +18,21 @@
 //!
 //! The server runs git here and nowhere else. What an agent can write is looked at by a git inside of its sandbox.
 
+mod check;
 mod error;
+mod forge;
 mod git;
+mod publish;
 
-use crate::config::{Age, Bytes, Config, RepositorySource};
-use crate::queue::FairQueue;
 pub use error::MirrorError;
+pub use forge::{NotRequested, PullRequest, RequestWish};
+pub use publish::{NotPushed, PushFolder};
+
+use crate::config::{Age, Bytes, Config, RepositorySource, WorkspacePush};
+use crate::queue::FairQueue;
+use forge::Forge;
 use git::{config_file, git_config, hear, own_environment, quote, remove_unfinished, settings};
+use pilothouse_sandbox::disk;
 use pilothouse_sandbox::isolation::{Grants, limit_files};
 use pilothouse_sandbox::process::{Ended, Launcher};
 use pilothouse_sandbox::supervisor::Spec;
@@ -54,6 +62,8 @@ pub struct CloneSource {
     pub reference: Option<String>,
     /// Folders of the repository, which is on this machine, that clones read by links.
     pub share: Vec<String>,
+    /// How the server pushes what sessions have done.
+    pub push: WorkspacePush,
 }
 
 /// A mirror.
@@ -64,6 +74,8 @@ pub struct Mirror {
     env: Vec<(String, String)>,
     /// The folder of a repository on this machine.
     local: Option<PathBuf>,
+    /// What opens pull requests for it.
+    forge: Option<Forge>,
     most: Bytes,
     patience: Age,
     /// Places for turns that wait for a fetch (`limits.fetches`).
@@ -156,6 +168,7 @@ impl Mirror {
             git,
             env,
             local,
+            forge: Forge::of(config, url),
             most,
             patience,
             turns,
@@ -178,6 +191,11 @@ impl Mirror {
         self.local.as_deref()
     }
 
+    /// What opens pull requests for it.
+    pub fn forge(&self) -> Option<&Forge> {
+        self.forge.as_ref()
+    }
+
     /// Places for turns that wait for a fetch.
     pub fn turns(&self) -> &FairQueue {
         &self.turns
@@ -196,6 +214,7 @@ impl Mirror {
     /// When it cannot be made.
     pub fn prepare(&self) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
+        self.remove_push_folders()?;
         for folder in self.folder.ancestors().take(2) {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         }
@@ -247,6 +266,10 @@ impl Mirror {
                 // Whoever waits still fetches anew.
                 return Err(MirrorError::Ended(self.name().to_owned()));
             }
+            if outcome.is_err() {
+                // A disk that is full would stay full.
+                remove_unfinished(&self.folder);
+            }
             *fetched = Some((began, outcome));
         }
         if let Some((_, Err(error))) = &*fetched {
@@ -291,7 +314,9 @@ impl Mirror {
             let init = ["init", "--quiet", "--bare", "--template=", &folder];
             self.git(run, &init).await?;
         }
-        remove_unfinished(&self.folder);
+        let left = self.folder.clone();
+        // As many folders as the mirror has; a panic in there leaves what it left.
+        let _ = disk::off_worker(move || remove_unfinished(&left)).await;
         // The branch's name, and whether there is anything at all.
         let heads = self.git(run, &["ls-remote", "--symref", "--", &self.url, "HEAD"]).await?;
         let mut wanted = vec!["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
@@ -408,7 +433,7 @@ impl Mirror {
             cwd: self.folder.to_string_lossy().into_owned(),
         };
         let packs = self.folder.join("objects/pack");
-        let left = self.most.get().saturating_sub(size(&packs));
+        let left = self.most.get().saturating_sub(disk::in_place(|| size(&packs)));
         let (repository, most) = (self.name().to_owned(), self.most);
         let failed = |words: String| {
             let words = words.replace(&self.url, self.name());
@@ -427,7 +452,7 @@ impl Mirror {
         match ended {
             Ended::Code(0) => Ok(printed),
             // The git that writes the pack is ended at its bound, and the one above it only says that it is gone.
-            _ if largest.is_some() && size(&packs) >= most.get() => {
+            _ if largest.is_some() && disk::in_place(|| size(&packs)) >= most.get() => {
                 Err(MirrorError::TooLarge { repository, most })
             }
             Ended::Code(_) | Ended::Signal(_) | Ended::Unclear => Err(failed(words)),
@@ -436,7 +461,7 @@ impl Mirror {
 }
 
 /// Whether it is the whole name of a commit.
-fn is_commit(name: &str) -> bool {
+pub fn is_commit(name: &str) -> bool {
     matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

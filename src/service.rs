@@ -14,11 +14,15 @@ mod review;
 mod schema;
 mod scope;
 mod send;
+mod wishes;
 
-pub use crate::session::{Bundle, NoBundle, NotRemoved};
+pub use crate::session::{
+    Bundle, NoBundle, NotPublished, NotRemoved, NotRequested, Publication, PushAbout, PushWish,
+};
 pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};
+pub use wishes::describe_wishes;
 
 use crate::access::Caller;
 use crate::agent::{Agent, Agents};
@@ -29,13 +33,14 @@ use crate::limited::{AccountLimit, LimitedAccounts};
 use crate::push::Push;
 use crate::queue::FairQueue;
 use crate::session::{SessionDeps, Sessions};
-use crate::store::{self, AnswerSource, Scope, Store};
+use crate::store::{self, AnswerSource, Scope, Store, TraceNote, TraceRow, Write};
 use crate::task::{Extent, Snapshot, TaskLog, Tasks};
 use crate::telemetry::Telemetry;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{CancelTaskRequest, GetTaskRequest};
 use pilothouse_a2a::task::{Task, TaskState};
+use pilothouse_a2a::time::Timestamp;
 use repeat::Repeats;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,6 +81,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Under which trace a message of a task came, where that is to be kept.
+    fn note_trace(&self, n: i64, at: Timestamp) -> Option<Write> {
+        let note = TraceNote::Message(self.caller.trace?);
+        Some(Write::Trace(Box::new(TraceRow { n, at, note })))
+    }
+
     /// What this client may see.
     pub fn scope(&self) -> Scope {
         self.caller.scope(&self.agent.key)
@@ -117,6 +128,11 @@ impl Service {
     /// Push notifications.
     pub fn push(&self) -> &Push {
         &self.push
+    }
+
+    /// How many asks can be answered, and since when the oldest of them.
+    pub fn open_asks(&self) -> (usize, Option<Timestamp>) {
+        self.asks.open_since()
     }
 
     /// Accounts at a model API that are at their limit.
@@ -207,13 +223,13 @@ impl Service {
 
     /// What a cancel of a task that is over is answered.
     pub fn not_cancelable(&self, log: &TaskLog) -> Error {
-        let state = log.state().name();
+        let state = log.state();
         Error::new(
             ErrorKind::TaskNotCancelable,
-            format!("task `{}` is over ({state}) and cannot be canceled", log.id),
+            format!("task `{}` is over ({}) and cannot be canceled", log.id, state.word()),
         )
         .with("taskId", log.id.as_str())
-        .with("state", state)
+        .with("state", state.name())
     }
 }
 
@@ -222,9 +238,9 @@ fn messages(history: Option<i32>) -> usize {
     history.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0))
 }
 
-/// Names the caller of a task in its metadata, where its reader is another one.
+/// Names the caller of a task in its metadata, where its reader is another one or lists those of others.
 fn name_caller(task: &mut Task, owner: &Arc<str>, reader: &Caller) {
-    if *owner != reader.name {
+    if *owner != reader.name || !reader.lists_own() {
         task.metadata.get_or_insert_default().insert("pilothouse.caller", &**owner);
     }
 }

@@ -182,8 +182,9 @@ impl Folders {
         environment: &BTreeMap<String, String>,
     ) -> Result<Option<CloneSource>, Error> {
         let workspace = config.workspace.of(&agent.workspace);
-        let config::Repository { url, reference, share } = workspace.repository;
-        let Some(url) = url.filter(|_| workspace.mode == WorkspaceMode::Repository) else {
+        let config::Workspace { mode, repository, push, .. } = workspace;
+        let config::Repository { url, reference, share } = repository;
+        let Some(url) = url.filter(|_| mode == WorkspaceMode::Repository) else {
             return Ok(None);
         };
         // What the server starts outside of a sandbox no agent could have written.
@@ -204,7 +205,7 @@ impl Folders {
                 return Err(fail(format!("{} {what}", local.display())));
             }
         }
-        Ok(Some(CloneSource { mirror: mirror.clone(), reference, share }))
+        Ok(Some(CloneSource { mirror: mirror.clone(), reference, share, push }))
     }
 }
 
@@ -216,6 +217,9 @@ fn check_repository(folder: &Path) -> Result<(), String> {
     };
     if is_one(folder) {
         return Ok(());
+    }
+    if !folder.exists() {
+        return Err(format!("{} does not exist", folder.display()));
     }
     let above = folder.ancestors().skip(1).find(|above| above.join(".git").exists());
     let advice =

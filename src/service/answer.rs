@@ -1,12 +1,16 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
 use super::send::refused;
+use super::wishes::read_wishes;
 use super::{Accepted, Client, Service, message};
 use crate::access::Caller;
 use crate::asks::{self, Answered, Answering, Decision, RememberedDecision};
 use crate::clock;
 use crate::session::{Delivery, Origin};
-use crate::store::{self, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, Write};
+use crate::store::{
+    self, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, TraceNote, TraceRow,
+    Write,
+};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -350,13 +354,22 @@ impl Service {
                 return Err(refused(error));
             }
         };
+        let note = TraceRow { n: log.n, at: Timestamp::now(), note: TraceNote::Resumed };
+        let noted = self.store.commit(vec![Write::Trace(Box::new(note))], Durability::Written);
+        if let Err(error) = noted.await {
+            tracing::warn!(task.id = %log.id, %error, "the trace of a task does not tell that it was resumed");
+        }
         // A CLI writes its transcript late, so what the turn was about is told again.
-        let about =
+        let first =
             log.snapshot_at(&self.store, 1, Extent::MESSAGES).await.ok().and_then(|snapshot| {
-                let history = snapshot.task.history;
-                let first = history.iter().find(|message| message.role == Role::User);
-                first.map(Message::text_content)
+                let mut history = snapshot.task.history.into_iter();
+                history.find(|message| message.role == Role::User)
             });
+        let about = first.as_ref().map(Message::text_content);
+        // What it wished holds for the rest of its turn too.
+        let agent = self.agents.get(&log.scope.agent);
+        let wishes = first.zip(agent).and_then(|(first, agent)| read_wishes(agent, &first).ok());
+        let wishes = wishes.flatten().map(Arc::new);
         let prompt = Prompt {
             text: match about {
                 Some(about) => format!("{about}\n\n{}", decision.told(&row.ask)),
@@ -382,7 +395,7 @@ impl Service {
         }
         log.turn_comes();
         ending.disarm();
-        let origin = Origin { remembered, ..Origin::default() };
+        let origin = Origin { remembered, wishes, ..Origin::default() };
         admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }

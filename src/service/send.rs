@@ -170,6 +170,7 @@ impl Service {
             (None, None) => self.find_waiting(&scope, &message).await?,
         };
         self.check_scope(client, continued.as_deref(), &message)?;
+        self.check_ref(&scope, &told, (&message, continued.is_some())).await?;
         let same_context = |log: &TaskLog| {
             message.context_id.as_ref().is_none_or(|context| *context == log.context_id)
         };
@@ -260,9 +261,8 @@ impl Service {
         };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
         task.history.push(message);
-        let mut also = Vec::new();
-        also.extend(admission.write());
-        also.extend(key.map(|key| key_of(&row.scope, key, row.n)));
+        let key = key.map(|key| key_of(&row.scope, key, row.n));
+        let also = admission.write().into_iter().chain(key).chain(client.note_trace(row.n, now));
         let working = TaskStatus { state: TaskState::Working, message: None, timestamp: Some(now) };
         let records = if admission.starts_now() {
             vec![Record::Status(TaskStatusUpdateEvent::new(id, context_id, working))]
@@ -271,10 +271,10 @@ impl Service {
         };
         let log = self
             .tasks
-            .accept(row, task, also, records, withheld)
+            .accept(row, task, also.collect(), records, withheld)
             .await
             .map_err(store::Error::incident)?;
-        let origin = Origin { fork, prompt: told.place, ..Origin::default() };
+        let origin = Origin { fork, ..told.take_origin() };
         let setup = admission.session.setup.clone();
         admission.submit(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None, answered: None, setup })
@@ -370,7 +370,8 @@ impl Service {
         if let Some(agent) = agent {
             self.wait_for_limit(agent, &mut admission)?;
         }
-        also.extend(admission.write());
+        let noted = client.note_trace(log.n, Timestamp::now());
+        also.extend(admission.write().into_iter().chain(noted));
         let answering = match ended {
             Some((decision, ask, act)) => {
                 match self.begin_answer(&ask, &decision, (act, &mut also)) {
@@ -397,7 +398,7 @@ impl Service {
         }
         // The answer stands before what its turn does.
         answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(&client.caller)));
-        let origin = Origin { prompt: told.place, ..Origin::default() };
+        let origin = told.take_origin();
         admission.submit(log.clone(), told.prompt, told.files, origin);
         if steers {
             self.sessions.steer(log);
@@ -479,7 +480,7 @@ fn not_open(log: &TaskLog) -> Error {
     let advice = "send without taskId, with the same contextId, to continue the conversation";
     Error::new(
         ErrorKind::UnsupportedOperation,
-        format!("task `{}` is over ({}); {advice}", log.id, state.name()),
+        format!("task `{}` is over ({}); {advice}", log.id, state.word()),
     )
     .with("taskId", log.id.as_str())
     .with("state", state.name())
