@@ -103,7 +103,9 @@ impl Inquirer<'_> {
 
     /// Why the CLI may not have answered: its version and what that lacks, as far as it says them.
     async fn explain(&self, cause: String) -> String {
-        let Ok(InquiryAnswer::Text(version)) = self.ask(Inquiry::Version).await else { return cause };
+        let Ok(InquiryAnswer::Text(version)) = self.ask(Inquiry::Version).await else {
+            return cause;
+        };
         let Some(version) = version.split_whitespace().next().map(ToOwned::to_owned) else {
             return cause;
         };
