@@ -79,6 +79,7 @@ check: ## formatting, lints, documentation; licences, doubled versions and advis
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet --document-private-items
+	@tools/fuzz.sh --check
 	@tools/deny.sh
 
 fuzz: ## each decoder of foreign bytes under libFuzzer (TIME=seconds of each, TARGETS="jsonrpc rest ...")

@@ -16,7 +16,7 @@ mod stderr_log;
 
 pub use driver::LaunchChoice;
 pub use environment::AgentEnvironment;
-pub use offers::{KnownInventory, Offers, describe_version, is_tested};
+pub use offers::{KnownInventory, Offers, describe_cli, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Fuzzes the decoders of foreign bytes, one after the other, with libFuzzer on a stable toolchain.
 # Usage: tools/fuzz.sh [TARGET...]   TIME=seconds of each (20)   KEEP=1: what is new and small stays in the corpus
+#        tools/fuzz.sh --check       whether they compile
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${TIME:-20}
@@ -10,6 +11,9 @@ work=target/fuzz
 mkdir -p "$work/found" "$work/crashes"
 # The versions of the workspace; what is only needed here is added to the copy.
 cp Cargo.lock fuzz/Cargo.lock
+if [ "${1:-}" = --check ]; then
+    exec cargo check --quiet --manifest-path fuzz/Cargo.toml --target-dir "$work"
+fi
 # With --target the counters are in what is fuzzed, and not in build scripts and macros.
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -9,10 +9,11 @@
 #[path = "../../src"]
 mod house {
     pub(crate) mod config;
+    pub(crate) mod plain_file;
 }
 mod targets;
 
-pub(crate) use house::config;
+pub(crate) use house::{config, plain_file};
 use std::sync::LazyLock;
 
 static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {

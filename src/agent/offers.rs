@@ -134,8 +134,8 @@ impl Agent {
     /// The version of its CLI as far as that was asked, and whether it is a tested one.
     pub fn version_note(&self) -> Option<String> {
         let known = self.offers.known().filter(|_| self.asks_its_cli())?;
-        let version = known.inventory.version.as_deref()?;
-        Some(format!("`{}` is {}", self.key, describe_version(version)))
+        known.inventory.version.as_deref()?;
+        Some(format!("`{}` is {}", self.key, describe_cli(&known.inventory)))
     }
 
     /// Where the CLI's word on its skills differs from the files and the configuration; what is wrong with the files
@@ -198,6 +198,9 @@ impl Agent {
             told["asked"] = json!(known.asked.to_string());
             told["version"] = json!(version);
             told["tested"] = json!(version.is_some_and(is_tested));
+            if let Some(lacks) = &known.inventory.lacks {
+                told["lacks"] = json!(lacks);
+            }
         }
         Some(told)
     }
@@ -236,16 +239,28 @@ impl Agent {
     }
 }
 
-/// A version, and whether it is one that was tested.
-pub fn describe_version(version: &str) -> String {
-    if is_tested(version) {
-        return format!("Claude Code {version}, a version that was tested with this server");
-    }
-    let tested = TESTED_VERSIONS.join(" and ");
-    format!(
-        "Claude Code {version}, which was not tested with this server (tested: {tested}); where it behaves in another way, \
-         install that one"
-    )
+/// The version of a CLI, whether it is one that was tested, and what it lacks of what its driver uses.
+pub fn describe_cli(inventory: &Inventory) -> String {
+    let version = inventory.version.as_deref().unwrap_or("of an unknown version");
+    let tested = match is_tested(version) {
+        true => "a version that was tested with this server".to_owned(),
+        false => {
+            format!(
+                "which was not tested with this server (tested: {})",
+                TESTED_VERSIONS.join(" and ")
+            )
+        }
+    };
+    let advice = "where it behaves in another way, install a tested version";
+    let difference = match inventory.lacks.as_deref() {
+        None if is_tested(version) => String::new(),
+        None => format!("; {advice}"),
+        Some([]) => {
+            format!("; it has the options and answers that this server uses; {advice}")
+        }
+        Some(lacks) => format!("; {}; install a tested version", lacks.join("; ")),
+    };
+    format!("Claude Code {version}, {tested}{difference}")
 }
 
 /// Whether a version of Claude Code is one that was tested.

@@ -4,7 +4,7 @@ mod machine;
 mod online;
 mod session;
 
-use crate::agent::{Agent, Agents, describe_version, is_tested};
+use crate::agent::{Agent, Agents, describe_cli, is_tested};
 use crate::app::find_notes;
 use crate::client::exit;
 use crate::client::failure::{Failure, causes};
@@ -219,16 +219,17 @@ fn program(agent: &Agent, config: &Config, report: &mut Report) {
     if agent.config.driver == DriverKind::Demo {
         return report.good("program", format!("this one, {}", env!("CARGO_PKG_VERSION")));
     }
-    let known = last_inventory(config, &agent.key).and_then(|known| known.inventory.version);
+    let known = last_inventory(config, &agent.key).map(|known| known.inventory);
+    let known = known.filter(|inventory| inventory.version.is_some());
     let version = match &known {
-        Some(version) => describe_version(version),
+        Some(inventory) => describe_cli(inventory),
         None => "not started before its first turn".to_owned(),
     };
     let words = match agent.is_contained() {
         true => format!("{path} of the image, {version}"),
         false => format!("{path}, {version}"),
     };
-    let is_unknown = known.is_some_and(|version| !is_tested(&version));
+    let is_unknown = known.is_some_and(|cli| !cli.version.as_deref().is_some_and(is_tested));
     match is_unknown || agent.is_contained() {
         true => report.note("program", words),
         false => report.good("program", words),
@@ -260,11 +261,10 @@ fn skills(agent: &Agent, config: &Config, report: &mut Report) {
     if agent.asks_its_cli() {
         match last_inventory(config, &agent.key) {
             Some(known) => {
-                let version = known.inventory.version.as_deref().unwrap_or("(unknown)");
-                let (asked, version) = (known.asked, describe_version(version));
+                let asked = known.asked;
                 agent.offers.restore(known);
                 let count = agent.offered_skills().len();
-                let words = format!("{count} of `{}`, listed at {asked} by {version}", agent.key);
+                let words = format!("{count} of `{}`, listed by the CLI at {asked}", agent.key);
                 report.good("skills", words);
             }
             None => report.note(

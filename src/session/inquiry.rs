@@ -5,11 +5,11 @@ use super::pipe::read;
 use super::places::{Offer, ProcessPlaces};
 use super::pool::{AGAIN, remove, start_in};
 use super::running::Running;
-use crate::agent::{Agent, KnownInventory};
+use crate::agent::{Agent, KnownInventory, describe_cli, is_tested};
 use crate::queue::Place;
 use crate::store::{Durability, Write};
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::Inventory;
+use pilothouse_agents::{Inquiry, Inventory};
 use pilothouse_sandbox::disk::off_worker;
 use pilothouse_sandbox::process::Ended;
 use pilothouse_sandbox::supervisor::Word;
@@ -20,6 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes that a CLI may say before its answer.
 const MOST_SAID: usize = 4 * 1024 * 1024;
+
+/// What a CLI has answered.
+enum InquiryAnswer {
+    Offers(Inventory),
+    Text(String),
+}
 
 /// Why a question has no answer.
 enum Unanswered {
@@ -62,42 +68,92 @@ pub(super) async fn ask(
     if fingerprint.as_deref().is_some_and(|fingerprint| agent.offers.confirm(fingerprint)) {
         return;
     }
-    let nobody = Arc::from("");
-    loop {
-        if let Some(slot) = places.try_take(&nobody)
-            && !ask_once(deps, starting, agent, (places, slot), fingerprint.clone()).await
-        {
-            return;
+    let inquirer = Inquirer { deps, starting, agent, places };
+    match inquirer.ask_offers().await {
+        Ok(inventory) => keep(deps, agent, fingerprint, inventory).await,
+        Err(cause) => {
+            tracing::warn!(agent = %agent.key, "`{}` did not say which skills it has: {cause}; its card has the last known list", agent.key);
+            agent.offers.fail(cause);
         }
-        tokio::time::sleep(AGAIN).await;
     }
 }
 
-/// Asks with one process; whether it gave way and the question is still open.
-async fn ask_once(
-    deps: &Arc<SessionDeps>,
-    starting: &Arc<Semaphore>,
-    agent: &Arc<Agent>,
-    (places, slot): (&ProcessPlaces, Place),
-    fingerprint: Option<String>,
-) -> bool {
-    let (deps, starting, agent) = (deps.clone(), starting.clone(), agent.clone());
-    let offer = places.offer(false);
-    let actors = deps.actors.clone();
-    // Begun is finished: a stop ends the process and removes its folders.
-    let asking = actors.spawn(async move {
-        match inquire(&deps, &starting, &agent, slot, &offer).await {
-            Ok(inventory) => keep(&deps, &agent, fingerprint, inventory).await,
-            Err(Unanswered::GaveWay) => return true,
-            Err(Unanswered::Failed(cause)) if deps.stop.is_cancelled() => agent.offers.fail(cause),
-            Err(Unanswered::Failed(cause)) => {
-                tracing::warn!(agent = %agent.key, "`{}` did not say which skills it has: {cause}; its card has the last known list", agent.key);
-                agent.offers.fail(cause);
+/// What one CLI is asked with.
+struct Inquirer<'a> {
+    deps: &'a Arc<SessionDeps>,
+    starting: &'a Arc<Semaphore>,
+    agent: &'a Arc<Agent>,
+    places: &'a ProcessPlaces,
+}
+
+impl Inquirer<'_> {
+    /// What the CLI offers; of a version that was not tested also what it lacks, by its own help.
+    async fn ask_offers(&self) -> Result<Inventory, String> {
+        match self.ask(Inquiry::Offers).await {
+            Ok(InquiryAnswer::Text(_)) => Err("it answered something else".to_owned()),
+            Ok(InquiryAnswer::Offers(mut inventory)) => {
+                if !inventory.version.as_deref().is_some_and(is_tested)
+                    && let Some(lacks) = self.ask_lacks().await
+                {
+                    inventory.lacks.get_or_insert_default().extend(lacks);
+                }
+                Ok(inventory)
+            }
+            Err(cause) => Err(self.explain(cause).await),
+        }
+    }
+
+    /// Why the CLI may not have answered: its version and what that lacks, as far as it says them.
+    async fn explain(&self, cause: String) -> String {
+        let Ok(InquiryAnswer::Text(version)) = self.ask(Inquiry::Version).await else {
+            return cause;
+        };
+        let Some(version) = version.split_whitespace().next().map(ToOwned::to_owned) else {
+            return cause;
+        };
+        let lacks = self.ask_lacks().await;
+        let cli = Inventory { version: Some(version), lacks, ..Inventory::default() };
+        format!("{cause}; it is {}", describe_cli(&cli))
+    }
+
+    /// What the CLI lacks of what its driver uses, if it explains its options.
+    async fn ask_lacks(&self) -> Option<Vec<String>> {
+        match self.ask(Inquiry::Help).await {
+            Ok(InquiryAnswer::Text(help)) => self.agent.driver().read_help(&help),
+            Ok(InquiryAnswer::Offers(_)) => None,
+            Err(cause) => {
+                tracing::debug!(agent = %self.agent.key, "the CLI does not explain its options: {cause}");
+                None
             }
         }
-        false
-    });
-    asking.await.unwrap_or(false)
+    }
+
+    /// Asks as often as a turn needs the place of the process.
+    async fn ask(&self, inquiry: Inquiry) -> Result<InquiryAnswer, String> {
+        let nobody = Arc::from("");
+        loop {
+            if let Some(slot) = self.places.try_take(&nobody) {
+                match self.ask_once(slot, inquiry).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Unanswered::Failed(cause)) => return Err(cause),
+                    Err(Unanswered::GaveWay) => {}
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn ask_once(&self, slot: Place, inquiry: Inquiry) -> Result<InquiryAnswer, Unanswered> {
+        let deps = self.deps.clone();
+        let (starting, agent) = (self.starting.clone(), self.agent.clone());
+        let offer = self.places.offer(false);
+        // Begun is finished: a stop ends the process and removes its folders.
+        let asking = self
+            .deps
+            .actors
+            .spawn(async move { inquire(&deps, &starting, &agent, slot, (&offer, inquiry)).await });
+        asking.await.unwrap_or_else(|error| Err(error.to_string().into()))
+    }
 }
 
 /// Keeps the answer and says what is new in it.
@@ -107,6 +163,7 @@ async fn keep(
     fingerprint: Option<String>,
     inventory: Inventory,
 ) {
+    let is_known = inventory.version.as_deref().is_some_and(is_tested);
     let known = KnownInventory { fingerprint, asked: Timestamp::now(), inventory };
     let text = serde_json::to_string(&known).unwrap_or_default();
     let write = Write::Inventory { agent: agent.key.clone(), text };
@@ -114,8 +171,10 @@ async fn keep(
         tracing::warn!(agent = %agent.key, %error, "what the CLI offers could not be stored; the next start asks again");
     }
     if agent.offers.replace(known) {
-        if let Some(note) = agent.version_note() {
-            tracing::info!(agent = %agent.key, "{note}");
+        match agent.version_note() {
+            Some(note) if is_known => tracing::info!(agent = %agent.key, "{note}"),
+            Some(note) => tracing::warn!(agent = %agent.key, "{note}"),
+            None => {}
         }
         for note in agent.offer_notes() {
             tracing::warn!(agent = %agent.key, "{note}");
@@ -129,8 +188,8 @@ async fn inquire(
     starting: &Arc<Semaphore>,
     agent: &Arc<Agent>,
     slot: Place,
-    offer: &Offer,
-) -> Result<Inventory, Unanswered> {
+    (offer, inquiry): (&Offer, Inquiry),
+) -> Result<InquiryAnswer, Unanswered> {
     let permit = tokio::select! {
         biased;
         () = deps.stop.cancelled() => return Err("the server stops".to_owned().into()),
@@ -139,7 +198,7 @@ async fn inquire(
     };
     let session = uuid::Uuid::now_v7().to_string();
     let launch = |driver: &mut dyn pilothouse_agents::Driver, setting: &_| {
-        driver.launch_inquiry(setting).ok_or_else(|| "its driver cannot ask".to_owned())
+        driver.launch_inquiry(setting, inquiry).ok_or_else(|| "its driver cannot ask".to_owned())
     };
     let started = start_in(deps, agent, &session, slot, launch).await;
     let answer = match started {
@@ -156,16 +215,17 @@ async fn inquire(
     answer
 }
 
-/// Waits for the answer, not longer than a process may take to begin.
+/// Waits for the answer, not longer than a process may take to begin: a line of it, or all that a process says whose
+/// output has no lines.
 async fn listen(
     deps: &SessionDeps,
     running: &mut Running,
     offer: &Offer,
-) -> Result<Inventory, Unanswered> {
+) -> Result<InquiryAnswer, Unanswered> {
     let patience = deps.config.timeouts.start;
     let until = Instant::now() + patience.get();
-    let mut cutter = running.cutter.take().ok_or_else(|| "its output has no lines".to_owned())?;
-    let mut said = 0;
+    let mut cutter = running.cutter.take();
+    let (mut said, mut text) = (0, Vec::new());
     loop {
         let heard = tokio::select! {
             biased;
@@ -183,6 +243,9 @@ async fn listen(
             heard = read(&running.process.stdout) => heard,
         };
         let Some(chunk) = heard else {
+            if !text.is_empty() {
+                return Ok(InquiryAnswer::Text(String::from_utf8_lossy(&text).into_owned()));
+            }
             let words = running.exit(Ended::Unclear).stderr;
             let last = words.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
             return Err(format!("it ended without an answer{last}").into());
@@ -191,10 +254,14 @@ async fn listen(
         if said > MOST_SAID {
             return Err("it said much and did not answer".to_owned().into());
         }
+        let Some(cutter) = &mut cutter else {
+            text.extend_from_slice(&chunk);
+            continue;
+        };
         let mut lines = cutter.push(&chunk);
         let answer = lines.find_map(|line| running.driver.read_inventory(&line.ok()?));
         if let Some(answer) = answer {
-            return answer.map_err(Unanswered::Failed);
+            return answer.map(InquiryAnswer::Offers).map_err(Unanswered::Failed);
         }
     }
 }

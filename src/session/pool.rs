@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// Between two tries to start one where that failed, or where there was no place.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
+/// Between two looks whether those that wait are still of use.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// From the taking of one to the start of the next: the turn that took it needs the processor for so long, and then
 /// waits for its model.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -32,6 +35,16 @@ pub(super) struct WarmProcess {
     setup: Option<String>,
     /// The process.
     pub(super) running: Running,
+}
+
+impl WarmProcess {
+    /// Whether it lives and was given what agents are given now.
+    fn is_of_use(&mut self, agent: &Agent) -> bool {
+        let setup = agent.current_setup().map(|setup| setup.digest.clone());
+        self.running.generation == agent.latest_env().generation
+            && self.setup == setup
+            && self.running.process.control.try_ended().is_none()
+    }
 }
 
 /// The warm processes of all agents.
@@ -47,11 +60,9 @@ impl Pool {
         if agent.config.warm == 0 {
             return None;
         }
-        let (mut found, generation) = (None, agent.latest_env().generation);
-        let setup = agent.current_setup().map(|setup| setup.digest.clone());
+        let mut found = None;
         while let Some(mut warm) = self.pop(&agent.key) {
-            let is_current = warm.running.generation == generation && warm.setup == setup;
-            if is_current && warm.running.process.control.try_ended().is_none() {
+            if warm.is_of_use(agent) {
                 found = Some(warm);
                 break;
             }
@@ -68,6 +79,22 @@ impl Pool {
             .filter(|agent| agent.config.warm > 0)
             .find_map(|agent| self.pop(&agent.key).map(|warm| (agent, warm)));
         if let Some((agent, warm)) = found {
+            remove_later(deps, agent, warm);
+        }
+    }
+
+    /// Removes those that no session could use: they have ended, or credentials have changed since.
+    fn remove_useless(&self, deps: &SessionDeps, agent: &Agent) {
+        let mut useless = Vec::new();
+        if let Some(queue) = self.ready.lock().get_mut(&agent.key) {
+            for mut warm in std::mem::take(queue) {
+                match warm.is_of_use(agent) {
+                    true => queue.push_back(warm),
+                    false => useless.push(warm),
+                }
+            }
+        }
+        for warm in useless {
             remove_later(deps, agent, warm);
         }
     }
@@ -105,16 +132,16 @@ impl Pool {
             return;
         }
         loop {
-            let mut pause = None;
+            let mut patience = LOOK_AGAIN;
             for agent in &agents {
-                while self.count(&agent.key) < agent.config.warm && pause.is_none() {
-                    match start(deps, starting, agent, &place).await {
-                        Some(warm) => {
-                            let mut ready = self.ready.lock();
-                            ready.entry(agent.key.clone()).or_default().push_back(warm);
-                        }
-                        None => pause = Some(AGAIN),
-                    }
+                self.remove_useless(deps, agent);
+                while self.count(&agent.key) < agent.config.warm {
+                    // An agent that cannot be started does not keep the others from it.
+                    let Some(warm) = start(deps, starting, agent, &place).await else {
+                        patience = AGAIN;
+                        break;
+                    };
+                    self.ready.lock().entry(agent.key.clone()).or_default().push_back(warm);
                 }
             }
             self.write(&list).await;
@@ -122,8 +149,10 @@ impl Pool {
                 biased;
                 () = deps.stop.cancelled() => break,
                 // The turn that took one comes first.
-                () = self.taken.notified() => tokio::time::sleep(PAUSE).await,
-                () = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(60))) => {}
+                () = self.taken.notified() => {
+                    deps.stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+                }
+                () = tokio::time::sleep(patience) => {}
             }
         }
         let left: Vec<_> = self.ready.lock().drain().collect();

@@ -21,6 +21,7 @@ mod acp_bad;
 mod acp_real;
 mod activity;
 mod agents;
+mod ahead;
 mod asks;
 mod attach;
 mod audit;

@@ -10,6 +10,7 @@ use std::process::Command;
 /// Plays Claude Code as far as it is asked what it offers: it notes that it was asked, and says what lies in a file.
 const CLI: &str = "#!/bin/sh
 [ \"$1\" = --version ] && echo '9.9.9 (Claude Code)' && exit
+[ \"$1\" = --help ] && { cat help 2>/dev/null; exit; }
 read -r line
 echo \"$*\" >> \"$ASKED\"
 cat \"$ANSWER\"
@@ -186,6 +187,61 @@ fn what_differs_from_the_files_is_a_warning_at_the_start_and_in_doctor() {
             "{told}"
         );
     }
+}
+
+/// A CLI with these options, and a server that has asked it; then a further start of the server.
+fn started_twice(answer: &str, cli: &str, help: &str) -> (Value, String, String) {
+    let described = described(answer).file("help", 0o644, help);
+    let cli = cli.replace("cat help", "cat \"$(dirname \"$0\")/help\"");
+    let mut world = described.file("cli.sh", 0o755, &cli).start();
+    let known = await_some("an answer", world.patience(), || {
+        let skills = world.readiness()["skills"]["claude"].take();
+        (skills["state"] != "asking").then_some(skills)
+    });
+    let first = world.stderr();
+    world.restart();
+    (known, first, world.stderr())
+}
+
+#[test]
+fn what_a_version_that_was_not_tested_lacks_is_told_by_ready_and_at_every_start() {
+    let help = "Options:\n  --resume [value]  Resumes\n  --model <model>, --settings <file>\n";
+    let (known, first, second) = started_twice(&says(&[]), CLI, help);
+    let lacks = known["lacks"].as_array().unwrap();
+    let hooks =
+        "it has no option `--include-hook-events`: hooks that fail or take long are not told";
+    assert!(lacks.contains(&json!(hooks)), "{known:#}");
+    assert!(!lacks.iter().any(|words| words.as_str().unwrap().contains("`--resume`")), "{known:#}");
+    for told in [first, second] {
+        assert!(told.contains("Claude Code 9.9.9, which was not tested"), "{told}");
+        assert!(told.contains(hooks), "{told}");
+    }
+}
+
+#[test]
+fn a_cli_that_refuses_an_option_is_told_with_its_version_and_what_it_lacks() {
+    let old = CLI
+        .replace("read -r line\necho", "echo 'error: unknown option --settings' >&2; exit 1\necho");
+    let (known, first, _) = started_twice("", &old, "  --resume  Resumes\n");
+    assert_eq!(known["state"], "failed", "{known:#}");
+    for words in [
+        "it ended without an answer: error: unknown option --settings",
+        "it is Claude Code 9.9.9, which was not tested",
+        "it has no option `--settings`",
+    ] {
+        assert!(text_of(&known, "reason").contains(words), "{known:#}");
+        assert!(first.contains(words), "{first}");
+    }
+}
+
+#[test]
+fn a_version_that_has_all_that_is_used_is_said_to() {
+    let names = "--append-system-prompt --disallowedTools --fork-session --include-hook-events \
+        --include-partial-messages --input-format --mcp-config --model --output-format --permission-mode \
+        --permission-prompt-tool --plugin-dir --resume --session-id --settings --strict-mcp-config --verbose";
+    let (known, _, second) = started_twice(&says(&[]), CLI, names);
+    assert_eq!(known["lacks"], json!([]), "{known:#}");
+    assert!(second.contains("it has the options and answers that this server uses"), "{second}");
 }
 
 #[test]

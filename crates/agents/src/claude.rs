@@ -37,8 +37,8 @@ mod verdict;
 mod wire;
 
 use crate::{
-    Answer, Driver, Event, Exit, Inventory, LONGEST_ID, Launch, Life, Outcome, Output, Refusal,
-    Setting, Step, Timer, Turn, Usage,
+    Answer, Driver, Event, Exit, Inquiry, Inventory, LONGEST_ID, Launch, Life, Outcome, Output,
+    Refusal, Setting, Step, Timer, Turn, Usage,
 };
 use ask::Pending;
 pub use background::BackgroundEnd;
@@ -519,16 +519,16 @@ impl Driver for Claude {
         format!("{request}\n").into_bytes()
     }
 
-    fn launch_inquiry(&mut self, setting: &Setting) -> Option<Launch> {
-        let setup = self.options.setup.for_inquiry();
-        let mut asked = Self::new(ClaudeOptions { setup, ..self.options.clone() });
-        let mut launch = asked.launch(setting, &Turn::default()).ok()?;
-        launch.args.push("--strict-mcp-config".to_owned());
-        Some(launch)
+    fn launch_inquiry(&mut self, setting: &Setting, inquiry: Inquiry) -> Option<Launch> {
+        self.inquire(setting, inquiry)
     }
 
     fn read_inventory(&self, line: &[u8]) -> Option<Result<Inventory, String>> {
         inventory::read(line, AHEAD)
+    }
+
+    fn read_help(&self, help: &str) -> Option<Vec<String>> {
+        inventory::missing_options(help)
     }
 
     fn terminal(&self, setting: &Setting) -> Option<Launch> {

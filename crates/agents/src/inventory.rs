@@ -11,6 +11,20 @@ pub struct Inventory {
     pub commands: Vec<Offer>,
     /// Its subagents.
     pub subagents: Vec<Offer>,
+    /// What it lacks of what the driver uses, a sentence each; none where that was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<Vec<String>>,
+}
+
+/// What is asked of a CLI after the start, by a process of its own and without a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inquiry {
+    /// What it offers.
+    Offers,
+    /// Its version.
+    Version,
+    /// Its options, as it explains them to people.
+    Help,
 }
 
 /// A command, a skill or a subagent.

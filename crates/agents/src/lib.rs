@@ -28,7 +28,7 @@ mod reading;
 pub mod setup;
 
 pub use event::{Event, Problem, Usage};
-pub use inventory::Inventory;
+pub use inventory::{Inquiry, Inventory};
 
 use serde_json::Value;
 use std::time::Duration;
@@ -369,14 +369,19 @@ pub trait Driver: Send {
         Vec::new()
     }
 
-    /// A process that says what the CLI offers, without a model; its first words are [`Driver::ahead`]. None where the
-    /// CLI cannot say it.
-    fn launch_inquiry(&mut self, _setting: &Setting) -> Option<Launch> {
+    /// A process that answers this without a model; for what the CLI offers its first words are [`Driver::ahead`]. None
+    /// where the CLI cannot say it.
+    fn launch_inquiry(&mut self, _setting: &Setting, _inquiry: Inquiry) -> Option<Launch> {
         None
     }
 
-    /// What such a process says in this line, or why it does not; none where the line is about something else.
+    /// What the CLI says in this line that it offers, or why it does not; none where the line is about something else.
     fn read_inventory(&self, _line: &[u8]) -> Option<Result<Inventory, String>> {
+        None
+    }
+
+    /// What the CLI lacks of what this driver uses, by its own help, a sentence each; none where that does not tell.
+    fn read_help(&self, _help: &str) -> Option<Vec<String>> {
         None
     }
 

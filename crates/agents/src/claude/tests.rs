@@ -437,10 +437,35 @@ fn a_process_that_says_what_it_offers_starts_no_hooks_and_no_servers() {
         ..ClaudeSetup::default()
     };
     let mut driver = Claude::new(ClaudeOptions { setup, ..ClaudeOptions::default() });
-    let args = driver.launch_inquiry(&Setting::default()).unwrap().args;
+    let args = driver.launch_inquiry(&Setting::default(), Inquiry::Offers).unwrap().args;
     assert!(args.iter().any(|arg| arg.contains(r#""disableAllHooks":true"#)), "{args:?}");
     assert_eq!(args.last().unwrap(), "--strict-mcp-config");
     assert!(args.contains(&"/plugin".to_owned()) && !args.contains(&"/mcp.json".to_owned()));
+}
+
+#[test]
+fn every_option_of_a_launch_is_compared_with_the_help_of_the_cli() {
+    let setup = ClaudeSetup {
+        mcp_file: Some("/mcp.json".to_owned()),
+        plugins: vec!["/plugin".to_owned()],
+        ..ClaudeSetup::default()
+    };
+    let mut driver = Claude::new(ClaudeOptions {
+        setup,
+        model: Some("big".to_owned()),
+        system_prompt: Some("be brief".to_owned()),
+        disallowed_tools: vec!["Bash".to_owned()],
+        partial_messages: true,
+        ..ClaudeOptions::default()
+    });
+    let fork = Setting { resume: Some("old".to_owned()), fork: true, ..Setting::default() };
+    let mut used = driver.launch(&fork, &Turn::default()).unwrap().args;
+    used.extend(driver.launch_inquiry(&fork, Inquiry::Offers).unwrap().args);
+    let options: BTreeSet<_> = used.iter().filter(|word| word.starts_with("--")).collect();
+    assert!(options.len() > 15, "{options:?}");
+    for option in options {
+        assert!(inventory::is_listed(option), "{option}");
+    }
 }
 
 /// The outcome of a turn in which these lines come before the result.
