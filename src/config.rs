@@ -31,6 +31,7 @@ mod sandbox;
 mod secrets;
 mod setup;
 mod streams;
+mod telemetry;
 mod tokens;
 mod tree;
 mod trust;
@@ -63,6 +64,7 @@ pub use setup::{
     DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
 };
 pub use streams::{AnswerForm, PushEvents, Streams};
+pub use telemetry::{Conventions, Exporter, Sampler, Telemetry};
 pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
@@ -122,6 +124,8 @@ section! {
         pub audit: String = "auto".to_owned(),
         /// Who may read `GET /metrics`.
         pub metrics: Exposure = Exposure::Token,
+        /// Traces of tasks.
+        pub telemetry: Telemetry,
         /// What people see.
         pub log: Log,
         /// Older dialects.
