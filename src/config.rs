@@ -64,7 +64,7 @@ pub use setup::{
     DeclaredServer, DeclaredSource, Permissions, ServerType, Setup, SetupField, SourceKind,
     describe_driver, in_marketplace, in_source,
 };
-pub use streams::{AnswerForm, PushEvents, Streams};
+pub use streams::{AnswerForm, FileForm, PushEvents, Streams};
 pub use telemetry::{Conventions, Exporter, Sampler, Telemetry};
 pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
@@ -576,12 +576,17 @@ pub enum Color {
     Never,
 }
 
-/// Older dialects.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Compat {
-    /// The dialect v0.3.
-    pub v03: V03,
+section! {
+    /// Other versions of the protocol.
+    #[derive(Debug)]
+    pub struct Compat {
+        /// The dialect v0.3.
+        pub v03: V03,
+        /// Whether what is known of version 1.1 is served: generations of tasks.
+        pub v11: bool = false,
+        /// How long a request waits for a later generation.
+        pub v11_wait: Age = seconds(25),
+    }
 }
 
 section! {

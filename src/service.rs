@@ -5,6 +5,7 @@ mod beside;
 mod erase;
 mod expiry;
 mod follow;
+mod generation;
 mod grants;
 mod list;
 mod message;
@@ -150,8 +151,11 @@ impl Service {
         let limits = &self.config.limits;
         let extent =
             Extent { messages: messages(history), ..Extent::of(limits.response.as_usize()) };
+        let extent = extent.with_rest();
         let snapshot = log.snapshot(&self.store, extent).await.map_err(store::Error::incident)?;
-        Ok(present(snapshot, limits.inline_answer.as_usize(), history))
+        let generation = self.generation(log, snapshot.seq).await?;
+        let task = present(snapshot, limits.inline_answer.as_usize(), history);
+        Ok(Task { generation, ..task })
     }
 
     // === reading ===

@@ -13,10 +13,16 @@
 
 mod anybody;
 mod forget;
+mod generation;
+mod named;
+pub mod pieces;
+mod shorten;
 mod view;
 mod waiting;
 mod whole;
 
+pub use generation::{read_generation, render_generation};
+pub use shorten::{measure, shorten_text, shorten_value};
 pub use view::{ANSWER, Extent, answer_id, weigh};
 pub use waiting::Waiting;
 pub use whole::{is_last, is_last_piece, is_of_answer};
@@ -380,16 +386,16 @@ impl TaskLog {
     }
 
     /// Takes a further message of the caller: `records` makes of the state what is recorded now, together
-    /// with `also`, and its turn comes after those before it. False when the task is over.
+    /// with `also`, and its turn comes after those before it. False when the task is over, or not at this number.
     pub async fn take_message(
         self: &Arc<Self>,
         store: &Store,
-        also: Vec<Write>,
+        (also, at): (Vec<Write>, Option<u64>),
         records: impl FnOnce(TaskState) -> Vec<Record> + Send,
     ) -> Result<bool, Error> {
         let writing = self.writing.clone().lock_owned().await;
         let state = self.state();
-        if state.is_terminal() {
+        if state.is_terminal() || at.is_some_and(|at| at != self.head()) {
             return Ok(false);
         }
         let records = records(state);

@@ -100,6 +100,9 @@ async fn save(
 ) -> Result<(), Failure> {
     for (at, part) in artifact.parts.iter().enumerate() {
         let name = file_name(artifact, part, at);
+        if has_whole(artifact, at, &name) {
+            continue;
+        }
         let Some(path) = place_in(folder, &name) else {
             eprintln!(
                 "the artifact {} is not written: its name leads out of {} or belongs to a git repository",
@@ -117,6 +120,15 @@ async fn save(
         eprintln!("wrote {}", link_file(&path, with_links));
     }
     Ok(())
+}
+
+/// Whether a part is the beginning of what a later one of the same name has the address of.
+fn has_whole(artifact: &Artifact, at: usize, name: &str) -> bool {
+    let mut later = artifact.parts.iter().enumerate().skip(at + 1);
+    later.any(|(at, part)| match &part.content {
+        PartContent::Url(address) => is_result(address) && file_name(artifact, part, at) == name,
+        PartContent::Text(_) | PartContent::Raw(_) | PartContent::Data(_) => false,
+    })
 }
 
 /// Writes a file that is not there yet, with its folders: an agent chooses the names, so nothing is replaced.
@@ -328,6 +340,14 @@ mod tests {
         let data = Part::data(serde_json::json!({}));
         assert_eq!(file_name(&artifact, &data, 0), "notes.json");
         assert_eq!(file_name(&artifact, &Part::raw(vec![]).named("x.png"), 0), "x.png");
+    }
+
+    #[test]
+    fn the_beginning_of_an_answer_gives_way_to_the_address_of_the_whole() {
+        let whole = Part::url("/api/v1/tasks/t/answer").named("answer.txt");
+        let artifact = Artifact::new("t-answer".into(), "answer", vec![Part::text("beg"), whole]);
+        assert!(has_whole(&artifact, 0, "answer.txt"));
+        assert!(!has_whole(&artifact, 1, "answer.txt") && !has_whole(&artifact, 0, "other"));
     }
 
     #[test]

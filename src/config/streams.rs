@@ -1,6 +1,7 @@
 //! The keys of how a task's events reach clients and webhooks.
 
-use super::defaults::section;
+use super::Bytes;
+use super::defaults::{KIB, section};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,10 @@ section! {
         pub answers: AnswerForm = AnswerForm::Closed,
         /// Milliseconds for which small pieces of an answer are gathered; 0 for not at all.
         pub gather_ms: u64 = 30,
+        /// Longest line of a stream of server-sent events.
+        pub line: Bytes = Bytes::new(64 * KIB),
+        /// How streams show files that are larger than one line or event.
+        pub files: FileForm = FileForm::Address,
     }
 }
 
@@ -25,6 +30,16 @@ pub enum AnswerForm {
     Closed,
     /// The whole at the end alone.
     Whole,
+}
+
+/// The form in which a stream has a file that is larger than one line or event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FileForm {
+    /// The address of the file.
+    Address,
+    /// Numbered parts of the file.
+    Pieces,
 }
 
 /// Which events webhooks are told.

@@ -311,6 +311,12 @@ impl Config {
                 ),
             );
         }
+        if self.streams.line.get() < 8 * 1024 {
+            let line = self.streams.line;
+            let words =
+                format!("`streams.line` is {line}, in which no event fits; 8KiB is the least");
+            found.add(&["streams.line"], words);
+        }
     }
 }
 

@@ -223,7 +223,11 @@ impl Delivery {
         let limits = &self.inner.limits;
         let snapshot = self
             .log
-            .snapshot_at(&self.inner.store, event.seq, Extent::of(limits.response.as_usize()))
+            .snapshot_at(
+                &self.inner.store,
+                event.seq,
+                Extent::of(limits.response.as_usize()).with_rest(),
+            )
             .await?;
         self.told = Some(state);
         let task = snapshot.present(limits.inline_answer.as_usize()).task;

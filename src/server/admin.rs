@@ -1,5 +1,6 @@
 //! What A2A has no operation for: health, sessions, the whole of a long answer.
 
+pub(super) mod artifacts;
 pub(super) mod asks;
 pub(super) mod attach;
 pub(super) mod bundle;
@@ -18,25 +19,23 @@ pub(super) mod tokens;
 pub(super) mod trace;
 pub(super) mod usage;
 
-use super::answers::{AT_HAND, Room};
+use super::answers::Room;
 use super::call::Named;
 use super::door::AuditEntry;
 use super::{Doors, arrival, json_response, refusal, refuse_host, under_way, with_advice};
 use crate::access::{Caller, Denied, Grant};
 use crate::config::TokenScope;
 use crate::service::Client;
-use crate::store::{self, Durability, Event, Kind, SessionPlace, SessionRow, Store, Write};
-use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
+use crate::store::{self, Durability, SessionPlace, SessionRow, Write};
+use crate::task::TaskLog;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{Extensions, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream::try_unfold;
 use http_body_util::BodyExt;
 use page::{PageQuery, no_token, render_page};
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
-use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::id::TaskId;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -347,75 +346,6 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
     })
 }
 
-/// `GET /api/v1/tasks/{id}/answer`: the whole answer as text, however long.
-pub(super) async fn answer(
-    State(doors): State<Arc<Doors>>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Response {
-    carry_out(
-        &doors,
-        request,
-        ("GetAnswer", AT_HAND),
-        async move |doors, client, request: Request<Bytes>| {
-            let (caller, id) = (client.caller.name.clone(), TaskId::new(id));
-            let entry = entry_of(request.extensions());
-            entry.set_task_id(&id);
-            let log = any_task(&doors, client, &id).await;
-            let log = log.map_err(|error| Box::new(failed(&error)))?;
-            entry.set_task(&log);
-            let store = &doors.store;
-            let begin = last_replacement(store, &log).await.map_err(store_failed)?;
-            let mut response = Response::new(answer_body(doors, caller, log, begin));
-            let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            Ok(response)
-        },
-    )
-    .await
-}
-
-/// Where the answer begins: a replacing update makes everything before it void.
-async fn last_replacement(store: &Store, log: &TaskLog) -> Result<u64, store::Error> {
-    let (head, wanted) = (log.head(), answer_id(&log.id));
-    let (mut begin, mut after) = (0, 0);
-    while after < head {
-        let events = store.events(log.n, after, head, CATCH_UP_BYTES).await?;
-        let Some(last) = events.last() else { break };
-        after = last.seq;
-        let replaces = |event: &&Event| piece(event, &wanted).is_some_and(|(_, append)| !append);
-        begin = events.iter().rfind(replaces).map_or(begin, |event| event.seq - 1);
-    }
-    Ok(begin)
-}
-
-/// The text of the answer as it is read from the store. Where that fails, or where there is no room in
-/// time, the body breaks off, so that no reader takes the beginning for the whole.
-fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u64) -> Body {
-    let (head, wanted) = (log.head(), answer_id(&log.id));
-    let most = CATCH_UP_BYTES + doors.config.limits.event.as_usize();
-    Body::from_stream(try_unfold((log, begin), move |(log, after)| {
-        let (doors, caller, wanted) = (doors.clone(), caller.clone(), wanted.clone());
-        async move {
-            let room = doors.answers.reserve_piece(&caller, most).await;
-            let room = room.map_err(|error| {
-                tracing::warn!(task.id = %log.id, "an answer broke off: {}", error.message);
-                std::io::Error::other(error.message)
-            })?;
-            let store = &doors.store;
-            let events = store.events(log.n, after, head, CATCH_UP_BYTES).await;
-            let events = events.map_err(|error| {
-                tracing::error!(task.id = %log.id, %error, "an answer broke off: the store could not be read");
-                std::io::Error::other("the store could not be read")
-            })?;
-            let Some(last) = events.last().map(|event| event.seq) else { return Ok(None) };
-            let pieces = events.iter().filter_map(|event| piece(event, &wanted));
-            let text: String = pieces.map(|(text, _)| text).collect();
-            Ok::<_, std::io::Error>(Some((room.hold(text), (log, last))))
-        }
-    }))
-}
-
 /// A task of this caller: with the agent that the path names, else with any.
 async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<TaskLog>, Error> {
     let mut found = Err(Error::task_not_found(id.as_str()));
@@ -430,20 +360,6 @@ async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<Task
         found = doors.service.find(&client, id, true).await;
     }
     found.map(|(log, _)| log)
-}
-
-/// The text that an event adds to the answer, and whether it appends.
-fn piece(event: &Event, answer: &pilothouse_a2a::id::ArtifactId) -> Option<(String, bool)> {
-    if event.kind != Kind::Artifact {
-        return None;
-    }
-    match serde_json::from_slice::<StreamResponse>(&event.body).ok()? {
-        StreamResponse::ArtifactUpdate(update) if update.artifact.artifact_id == *answer => {
-            let text = update.artifact.parts.iter().filter_map(|part| part.as_text()).collect();
-            Some((text, update.append))
-        }
-        _ => None,
-    }
 }
 
 /// A path that no door has.

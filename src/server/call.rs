@@ -57,6 +57,8 @@ pub(super) struct Performed {
 enum Begun {
     /// What was done, and takes little memory.
     Replies(Reply),
+    /// What comes when a task is further than this generation, or after a while.
+    Awaits(Arc<TaskLog>, i32, Box<Begun>),
     /// Something that is read when there is room for it; nothing was changed.
     Reads(Most, BoxFuture<'static, Result<Reply, Error>>),
     /// This task, which the operation has changed.
@@ -171,6 +173,15 @@ impl Doors {
         match begun {
             // Its room is as large as it is.
             Begun::Replies(reply) => Ok(Done::Reply(reply, self.answers.overdraw(caller, 0))),
+            Begun::Awaits(log, known, then) => {
+                context.end_production();
+                tokio::select! {
+                    biased;
+                    waited = service.await_generation(&log, known) => waited?,
+                    denied = context.caller.grant.ended() => return Err(denied.into()),
+                }
+                Box::pin(self.finish(context, *then, entry)).await
+            }
             Begun::Reads(most, read) => {
                 let room = match most {
                     Most::Bytes(most) => self.answers.reserve(caller, most).await?,
@@ -403,8 +414,14 @@ impl Operating {
 
     fn get(&self, client: Client, log: Arc<TaskLog>, request: GetTaskRequest) -> Begun {
         let (most, service) = (Most::Task(log.clone()), self.doors.service.clone());
+        let known = request.current_generation.filter(|_| self.doors.config.compat.v11);
+        let awaited = known.map(|known| (log.clone(), known));
         let read = async move { service.get(&client, &log, &request).await.map(Reply::Task) };
-        Begun::Reads(most, Box::pin(read))
+        let reads = Begun::Reads(most, Box::pin(read));
+        match awaited {
+            Some((log, known)) => Begun::Awaits(log, known, Box::new(reads)),
+            None => reads,
+        }
     }
 
     async fn send(

@@ -2,19 +2,25 @@
 //! as it stands in the log: encoded once, shared by all its readers, with each reader's own envelope
 //! around it.
 
+mod generations;
+mod lines;
+
 use super::Doors;
 use super::answers::{Room, SMALL_ANSWER};
 use super::extensions::Activated;
 use crate::access::Caller;
-use crate::config::AnswerForm;
+use crate::config::{AnswerForm, FileForm};
 use crate::service::{Stream, stopped_before_it_began};
 use crate::store::{Error as StoreError, Event, Kind};
+use crate::task::pieces::{Addressed, address_file};
 use crate::task::{Ahead, CATCH_UP_BYTES, Cursor, TaskLog, is_last, is_last_piece, is_of_answer};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::unfold;
+use generations::Generations;
+use lines::Lines;
 use pilothouse_a2a::dialect::{Dialect, Encoder};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::StreamResponse;
@@ -54,6 +60,10 @@ pub(super) struct Reader {
     room: Room,
     dialect: Dialect,
     manner: Manner,
+    /// Bytes of an event with a whole artifact at most.
+    largest: usize,
+    /// What the reader is told of generations.
+    generations: Generations,
     /// Events that were taken and wait for the one before them to be made whole.
     later: VecDeque<Event>,
     over: bool,
@@ -101,11 +111,16 @@ fn size_of_frames(events: &[Event]) -> usize {
 }
 
 /// The body of a stream of server-sent events.
-pub(super) fn body(reader: Reader, envelope: Envelope) -> Body {
-    Body::from_stream(unfold((reader, envelope), |(mut reader, mut envelope)| async move {
+pub(super) fn body(mut reader: Reader, envelope: Envelope) -> Body {
+    let lines = Lines::of(&reader.doors.config.streams, reader.manner.answers);
+    // An answer that is whole but longer than a line would come in pieces again.
+    if reader.manner.answers == AnswerForm::Closed {
+        reader.largest = reader.largest.min(lines.room(envelope.size()));
+    }
+    Body::from_stream(unfold((reader, envelope), move |(mut reader, mut envelope)| async move {
         loop {
             let chunk = match reader.next().await? {
-                Next::Events(events, room) => room.hold(envelope.frames(&events)),
+                Next::Events(events, room) => room.hold(envelope.frames(&events, lines)),
                 Next::Idle => Bytes::from_static(sse::KEEP_ALIVE),
                 Next::Broken(error) => envelope.error(&error),
             };
@@ -125,8 +140,11 @@ impl Reader {
         dialect: Dialect,
     ) -> Self {
         let (doors, caller) = (doors.clone(), caller.clone());
-        let later = VecDeque::new();
-        Self { doors, caller, stream, room, dialect, manner, later, over: false }
+        let (later, largest) = (VecDeque::new(), doors.config.limits.event.as_usize());
+        let is_told = dialect == Dialect::V1_0 && doors.config.compat.v11;
+        let generations = Generations::of(is_told);
+        let over = false;
+        Self { doors, caller, stream, room, dialect, manner, largest, generations, later, over }
     }
 
     /// What comes next; none at the end.
@@ -137,6 +155,7 @@ impl Reader {
                 if let Some(body) = self.manner.activated.extend_event(&event.body) {
                     event.body = body.into();
                 }
+                self.generations.tell(event);
             }
         }
         Some(next)
@@ -149,6 +168,9 @@ impl Reader {
             }
             match self.next_of_log().await? {
                 Next::Events(mut events, room) => {
+                    if let Err(error) = self.count(&events).await {
+                        return Some(Next::Broken(error));
+                    }
                     self.hold_back(&mut events);
                     if !events.is_empty() {
                         return Some(Next::Events(events, room));
@@ -159,9 +181,34 @@ impl Reader {
         }
     }
 
+    /// Counts the changes that these events are.
+    async fn count(&mut self, events: &[Event]) -> Result<(), Error> {
+        let (Some(first), Some(cursor)) = (events.first(), &self.stream.cursor) else {
+            return Ok(());
+        };
+        if self.generations.needs_beginning() {
+            let log = cursor.shared_log();
+            let with_first = log.generation(&self.doors.store, first.seq).await;
+            let with_first = with_first.map_err(|error| self.broken(&error))?;
+            self.generations.begin(with_first - 1);
+        }
+        self.generations.count(events);
+        Ok(())
+    }
+
     /// Takes out of these events what has another form here: pieces that are not shown, and from the last piece of an
     /// artifact on what comes after it is made whole.
     fn hold_back(&mut self, events: &mut Vec<Event>) {
+        if self.doors.config.streams.files == FileForm::Address {
+            events.retain_mut(|event| match address_file(event) {
+                Addressed::AsItIs => true,
+                Addressed::Hidden => false,
+                Addressed::Address(addressed) => {
+                    *event = addressed;
+                    true
+                }
+            });
+        }
         if self.manner.answers == AnswerForm::Pieces {
             return;
         }
@@ -220,8 +267,7 @@ impl Reader {
 
     /// Puts the whole artifact in the place of its last piece, as far as the form of the reader has it.
     async fn make_whole(&mut self, log: &TaskLog, event: &mut Event) -> Result<(), Error> {
-        let most = self.doors.config.limits.event.as_usize();
-        match log.whole_artifact(&self.doors.store, event, most).await {
+        match log.whole_artifact(&self.doors.store, event, self.largest).await {
             Ok(whole) if whole.is_cut && self.manner.answers == AnswerForm::Closed => {}
             Ok(whole) => *event = whole.event,
             Err(error) => return Err(self.broken(&error)),
@@ -340,40 +386,77 @@ impl Envelope {
         })
     }
 
-    fn frames(&mut self, events: &[Event]) -> Vec<u8> {
+    /// Bytes of it around an event.
+    fn size(&self) -> usize {
+        match self {
+            Self::JsonRpc(rpc) => rpc.prefix.len() + SUFFIX.len(),
+            Self::Rest(_) => 0,
+        }
+    }
+
+    fn frames(&mut self, events: &[Event], lines: Lines) -> Vec<u8> {
         let mut out = Vec::with_capacity(size_of_frames(events));
         for event in events {
-            self.frame(&mut out, event);
+            self.frame(&mut out, event, lines);
         }
         out
     }
 
-    fn frame(&mut self, out: &mut Vec<u8>, event: &Event) {
-        let parsed = || serde_json::from_slice::<StreamResponse>(&event.body).ok();
+    /// An event in one line, or in several where that would be too long: only the last of these has its number, so that
+    /// whoever resumes in between gets all of them again.
+    fn frame(&mut self, out: &mut Vec<u8>, event: &Event, lines: Lines) {
+        let parse = || serde_json::from_slice::<StreamResponse>(&event.body).ok();
         let encoded = match self {
             Self::JsonRpc(JsonRpc { encoder: None, .. }) | Self::Rest(Form::Model) => None,
-            Self::JsonRpc(JsonRpc { encoder: Some(encoder), .. }) => {
-                match parsed().and_then(|event| encoder.encode(&event)) {
-                    Some(encoded) => Some(encoded),
-                    // The dialect has no word for it.
-                    None => return,
-                }
-            }
-            Self::Rest(form) => match parsed() {
-                Some(event) => Some(rest::encode_event(*form, &event)),
+            Self::JsonRpc(_) | Self::Rest(_) => match parse().and_then(|event| self.encode(&event))
+            {
+                Some(encoded) => Some(encoded),
+                // The dialect has no word for it.
                 None => return,
             },
         };
-        let body = encoded.as_ref().map_or(&event.body[..], String::as_bytes);
-        sse::begin(out, Some(event.seq));
+        let data = encoded.as_ref().map_or(&event.body[..], String::as_bytes);
+        let begin = out.len();
+        let size = self.write(out, Some(event.seq), data);
+        if !lines.is_too_long(size) {
+            return;
+        }
+        let Some(whole) = parse() else { return };
+        out.truncate(begin);
+        let parts = lines.divide(whole, event.seq, self.size());
+        for (at, part) in parts.iter().enumerate() {
+            if let Some(encoded) = self.encode(part) {
+                let id = (at + 1 == parts.len()).then_some(event.seq);
+                self.write(out, id, encoded.as_bytes());
+            }
+        }
+    }
+
+    /// An event in the form of the reader; none where its dialect has no word for it.
+    fn encode(&mut self, event: &StreamResponse) -> Option<String> {
+        match self {
+            Self::JsonRpc(JsonRpc { encoder: Some(encoder), .. }) => encoder.encode(event),
+            Self::JsonRpc(JsonRpc { encoder: None, dialect, .. }) => {
+                dialect.encode_event(event, None)
+            }
+            Self::Rest(form) => Some(rest::encode_event(*form, event)),
+        }
+    }
+
+    /// Writes an event; says how long its line is.
+    fn write(&self, out: &mut Vec<u8>, id: Option<u64>, data: &[u8]) -> usize {
+        sse::begin(out, id);
+        let begin = out.len();
         if let Self::JsonRpc(rpc) = self {
             sse::push_json(out, &rpc.prefix);
-            sse::push_json(out, body);
+            sse::push_json(out, data);
             out.extend_from_slice(SUFFIX);
         } else {
-            sse::push_json(out, body);
+            sse::push_json(out, data);
         }
+        let size = out.len() - begin;
         out.extend_from_slice(sse::END);
+        size
     }
 
     fn error(&self, error: &Error) -> Bytes {

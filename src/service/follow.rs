@@ -11,6 +11,9 @@ use pilothouse_a2a::task::TaskState;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// Events in which a message is recorded and answers what its task has asked.
+const MESSAGE_EVENTS: u64 = 2;
+
 /// A task on its way: its log, where to begin to read, and what to show first.
 pub struct Stream {
     /// What comes after `first`; nothing after a bare message.
@@ -86,7 +89,9 @@ impl Service {
                 Ok(Stream { cursor: Some(log.follow(&self.store, seq)), first: None })
             }
             None => self.snapshot_stream(log, Some(1)).await,
-            Some(seq) => self.snapshot_stream(log, Some(seq)).await,
+            // A message and its status are the next two events. A task that is shown as it asked before would end clients
+            // that look at its state.
+            Some(seq) => self.snapshot_stream(log, Some(seq + MESSAGE_EVENTS)).await,
         }
     }
 

@@ -25,6 +25,8 @@ struct Listing {
     inline: usize,
     history: Option<i32>,
     include_artifacts: bool,
+    /// Whether generations are told.
+    has_generations: bool,
 }
 
 /// A page of tasks.
@@ -74,6 +76,7 @@ impl Service {
             inline: limits.inline_answer.as_usize(),
             history: request.history_length,
             include_artifacts: request.include_artifacts,
+            has_generations: self.config.compat.v11,
         };
         let read = self.store.read_together(move |reads| listing.read(reads));
         let mut page = read.await.map_err(store::Error::incident)?;
@@ -112,6 +115,8 @@ impl Listing {
             let extent = Extent {
                 artifacts: self.extent.artifacts.min(rest),
                 messages: super::messages(self.history),
+                // Where others were shown before it, one that does not fit is left to the next page.
+                names_rest: self.include_artifacts && last.is_none(),
                 ..self.extent
             };
             let (snapshot, is_held) = match self.tasks.list(reads, &row, extent)? {
@@ -122,7 +127,7 @@ impl Listing {
                     continue;
                 }
             };
-            let truncated = snapshot.truncated;
+            let (truncated, seq) = (snapshot.truncated, snapshot.seq);
             let mut task = present(snapshot, self.inline, self.history);
             name_caller(&mut task, &row.scope.caller, &self.caller);
             let place = Place { status_ms: row.status_at.as_millisecond(), n: row.n };
@@ -134,6 +139,9 @@ impl Listing {
             }
             if !self.include_artifacts {
                 task.artifacts.clear();
+            }
+            if self.has_generations {
+                task.generation = Some(task::read_generation(reads, &row, seq)?);
             }
             size += task::weigh(&task);
             // A page ends where the response would grow too large; its token leads to the rest.

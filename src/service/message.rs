@@ -7,7 +7,8 @@ use super::{Service, beside};
 use crate::agent::Agent;
 use crate::config::DriverKind;
 use crate::queue::Place;
-use crate::session::{File, Origin, Wishes};
+use crate::session::{File, Fork, Origin, Wishes};
+use crate::store::{self, Scope};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -40,6 +41,8 @@ pub(super) struct Told {
     pub(super) place: Option<Arc<Place>>,
     /// What the message wants beside its words.
     pub(super) wishes: Option<Arc<Wishes>>,
+    /// The generation at which the message wants its task.
+    pub(super) wanted: Option<i32>,
 }
 
 impl Told {
@@ -213,7 +216,35 @@ impl Service {
         let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.text().len());
         let parts = message.parts.len().saturating_sub(1) * PART;
         let size = prompt.text.len() + images + attached + metadata + parts;
-        Ok(Told { prompt, files, size, place: None, wishes })
+        Ok(Told { prompt, files, size, place: None, wishes, wanted: None })
+    }
+
+    /// The session that a message wants a copy of, by `metadata.fork.contextId`.
+    pub(super) async fn forked(
+        &self,
+        scope: &Scope,
+        message: &Message,
+        context: Option<&ContextId>,
+    ) -> Result<Option<Fork>, Error> {
+        let Some(from) = fork_of(message) else {
+            return Ok(None);
+        };
+        let store = &self.store;
+        let there = |context: ContextId| async move {
+            let found = store.session(scope, &context).await;
+            found.map_err(store::Error::incident)
+        };
+        if let Some(context) = context
+            && there(context.clone()).await?.is_some()
+        {
+            let what = "a fork begins a new context; leave contextId out, or name one that is not used yet";
+            return Err(Error::invalid("message.contextId", what));
+        }
+        let session = there(ContextId::new(from)).await?;
+        let session = session.ok_or_else(|| {
+            Error::invalid("message.metadata.fork.contextId", "no such context of yours")
+        })?;
+        Ok(Some(Fork { session: session.id, conversation: session.conversation }))
     }
 
     /// Holds room for a prompt until its turn is over.

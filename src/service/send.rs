@@ -10,7 +10,7 @@ use crate::asks::{self, Answered};
 use crate::config::{AtAccountLimit, Replies};
 use crate::limited::AccountLimit;
 use crate::push::{self, Checked};
-use crate::session::{Admission, Fork, NotAdmitted, Origin};
+use crate::session::{Admission, NotAdmitted, Origin};
 use crate::store::{self, AskState, Scope, TaskRow, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::dialect::Dialect;
@@ -161,6 +161,9 @@ impl Service {
         beside::check_modes(&client.agent, modes)?;
         let told =
             self.prompt(&client.agent, &message, (&*client.caller.name, modes.as_slice()))?;
+        let wanted = configuration.if_generation_match;
+        let wanted = wanted.filter(|_| self.config.compat.v11 && message.task_id.is_some());
+        let told = Told { wanted, ..told };
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
             (Some(id), _) => Some(self.find(client, id, false).await?.0),
@@ -295,34 +298,6 @@ impl Service {
         Message::new(Role::Agent, vec![Part::text(words)])
     }
 
-    /// The session that a message wants a copy of, by `metadata.fork.contextId`.
-    async fn forked(
-        &self,
-        scope: &Scope,
-        message: &Message,
-        context: Option<&ContextId>,
-    ) -> Result<Option<Fork>, Error> {
-        let Some(from) = message::fork_of(message) else {
-            return Ok(None);
-        };
-        let store = &self.store;
-        let there = |context: ContextId| async move {
-            let found = store.session(scope, &context).await;
-            found.map_err(store::Error::incident)
-        };
-        if let Some(context) = context
-            && there(context.clone()).await?.is_some()
-        {
-            let what = "a fork begins a new context; leave contextId out, or name one that is not used yet";
-            return Err(Error::invalid("message.contextId", what));
-        }
-        let session = there(ContextId::new(from)).await?;
-        let session = session.ok_or_else(|| {
-            Error::invalid("message.metadata.fork.contextId", "no such context of yours")
-        })?;
-        Ok(Some(Fork { session: session.id, conversation: session.conversation }))
-    }
-
     /// None where the task is over by now.
     pub(super) async fn continue_task(
         &self,
@@ -339,6 +314,7 @@ impl Service {
         if log.state().is_terminal() {
             return Ok(None);
         }
+        let expected = self.check_generation(log, told.wanted).await?;
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         told.belongs_to(&log.id, &log.context_id);
@@ -389,9 +365,8 @@ impl Service {
         let steers = message::steers(&message);
         let records = |state: TaskState| records_of(log, message, state, now);
         let (before, setup) = (log.head(), admission.session.setup.clone());
-        let taken = log.take_message(&self.store, also, records).await;
         // Where nothing of the answer is stored the ask is open as before.
-        let taken = taken.map_err(store::Error::incident)?;
+        let taken = self.take_message(log, (also, expected), records).await?;
         let answered = answering.map(answer::settle);
         if !taken {
             return Ok(None);

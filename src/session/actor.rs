@@ -327,7 +327,10 @@ impl Actor {
         let log = &turn.log;
         if let Outcome::Replied { text } = &outcome
             && log.is_withheld()
-            && fits_an_event(text, deps.config.limits.event.as_usize())
+            && fits_an_event(
+                text,
+                deps.config.limits.event.min(deps.config.streams.line).as_usize(),
+            )
         {
             return log
                 .reply(&deps.store, text, use_ended.into_iter().collect())

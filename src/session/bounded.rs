@@ -1,59 +1,11 @@
-//! What is larger than one event may be is cut, and says how much is missing. The raw log has the whole line, as far as it was kept.
+//! Short lines for people about what an agent says. What is larger than one event may be is cut, and says how much is
+//! missing. The raw log has the whole line, as far as it was kept.
 
-use serde::Serialize;
+pub(super) use crate::task::{measure as size, shorten_text as text, shorten_value as value};
 use serde_json::Value;
 
 /// Longest preview of a value in a status line.
 pub(super) const PREVIEW: usize = 160;
-
-/// The text, or its beginning and how many bytes are left out.
-pub(super) fn text(text: String, limit: usize) -> String {
-    if text.len() <= limit {
-        return text;
-    }
-    let kept = text.floor_char_boundary(limit);
-    format!("{} … ({} more bytes are left out)", &text[..kept], text.len() - kept)
-}
-
-/// The value, with its long texts cut until its JSON fits.
-pub(super) fn value(mut value: Value, limit: usize) -> Value {
-    let mut longest = limit / 4;
-    while size(&value) > limit {
-        if longest < 16 {
-            // Many small pieces make a large whole: nothing of it is more telling than the rest.
-            return Value::String(text(value.to_string(), limit / 8));
-        }
-        cut_texts(&mut value, longest);
-        longest /= 4;
-    }
-    value
-}
-
-/// Bytes of something as JSON.
-pub(super) fn size(value: &impl Serialize) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).expect("counting does not fail");
-    count.0
-}
-
-fn cut_texts(value: &mut Value, longest: usize) {
-    match value {
-        Value::String(string) => *string = text(std::mem::take(string), longest),
-        Value::Array(items) => items.iter_mut().for_each(|item| cut_texts(item, longest)),
-        Value::Object(members) => members.values_mut().for_each(|item| cut_texts(item, longest)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
 
 /// A value in one short line: the one string of an object that says most, else its JSON.
 fn preview(value: &Value) -> String {
@@ -106,23 +58,5 @@ mod tests {
         assert_eq!(call("Bash", &json!({"command": "ls"})), "Bash: ls");
         assert_eq!(call("Count", &json!({"what": "words"})), "Count: words");
         assert_eq!(call("Add", &json!({"a": "1", "b": "2"})), r#"Add: {"a":"1","b":"2"}"#);
-    }
-
-    #[test]
-    fn a_long_text_inside_is_cut_and_the_rest_stays() {
-        let cut = value(
-            json!({"name": "Write", "input": {"path": "a", "content": "é".repeat(50_000)}}),
-            10_000,
-        );
-        assert!(size(&cut) <= 10_000);
-        assert_eq!(cut["input"]["path"], "a");
-        assert!(cut["input"]["content"].as_str().unwrap().ends_with("more bytes are left out)"));
-    }
-
-    #[test]
-    fn a_large_whole_of_small_pieces_becomes_the_beginning_of_its_text() {
-        let cut = value(json!(vec![1; 100_000]), 10_000);
-        assert!(size(&cut) <= 10_000);
-        assert!(cut.is_string());
     }
 }

@@ -82,6 +82,7 @@ pub(super) struct Translator {
     /// The limit of the account that has failed the turn.
     limit: Option<Value>,
     event_limit: usize,
+    line_limit: usize,
     /// Files of tools so far, and bytes that further ones may have.
     tool_files: u64,
     tool_file_room: usize,
@@ -119,6 +120,7 @@ impl Translator {
             remark: String::new(),
             limit: None,
             event_limit: limits.event.as_usize(),
+            line_limit: config.streams.line.as_usize(),
             tool_files: 0,
             tool_file_room: limits.tool_files.as_usize(),
             has_called_tools: false,

@@ -1,6 +1,6 @@
 //! Which database a store is. There is one today; whoever holds a [`Store`] does not know.
 
-use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
+use super::sqlite::{ArtifactEnds, EventsPart, Limits, ReadTransaction, Span, Sqlite};
 use super::{
     Account, AskPage, AskRow, AskState, CallerFilter, Durability, ErasedTask, Erasure, Error,
     Event, GrantRow, LinkRow, PushRow, Scope, SessionPage, SessionPlace, SessionRow, SessionUse,
@@ -352,6 +352,20 @@ impl Store {
     pub async fn result(&self, n: i64, name: &str) -> Result<Option<Option<Vec<u8>>>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.result(n, name).await,
+        }
+    }
+
+    /// How many of these events change their task.
+    pub async fn count_changes(&self, span: Span) -> Result<u64, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.count_changes(span).await,
+        }
+    }
+
+    /// The beginnings and ends of the newest updates of artifacts among these events, oldest first.
+    pub async fn artifact_ends(&self, span: Span) -> Result<Vec<ArtifactEnds>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.artifact_ends(span).await,
         }
     }
 

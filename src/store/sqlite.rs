@@ -1,6 +1,7 @@
 //! The store on SQLite: opening, the writer thread, what a write does to the tables.
 
 mod anybody;
+mod artifacts;
 mod asks;
 mod counts;
 mod erase;
@@ -18,6 +19,7 @@ mod tokens;
 mod trace;
 mod usage;
 
+pub use artifacts::{ArtifactEnds, Span};
 use counts::Counts;
 use migrations::{DatabaseFile, Upgrade};
 pub(super) use opening::lock;

@@ -1,7 +1,10 @@
 //! A task as a reader sees it: its events folded, its answer last.
 
-use super::{Snapshot, TaskLog};
-use crate::store::{Error, Event, EventsPart, Kind, ReadTransaction, Store, TaskRow};
+use super::pieces::{PieceNumbers, address_of, join_pieces};
+use super::{Snapshot, TaskLog, named};
+use crate::store::{
+    ArtifactEnds, Error, Event, EventsPart, Kind, ReadTransaction, Span, Store, TaskRow,
+};
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent};
 use pilothouse_a2a::id::{ArtifactId, ContextId, MessageId, TaskId};
 use pilothouse_a2a::message::{Message, Part, PartContent};
@@ -42,15 +45,23 @@ pub struct Extent {
     pub total: usize,
     /// The newest messages, at most.
     pub messages: usize,
+    /// Whether artifacts that do not fit are named, each with its address.
+    pub names_rest: bool,
 }
 
 impl Extent {
     /// The last words of a task, whatever their size, and no artifacts.
-    pub const MESSAGES: Self = Self { artifacts: 0, total: usize::MAX, messages: 4 };
+    pub const MESSAGES: Self =
+        Self { artifacts: 0, total: usize::MAX, messages: 4, names_rest: false };
 
     /// What fits in so many bytes. An eighth of them is kept for the status and the newest messages.
     pub fn of(total: usize) -> Self {
-        Self { artifacts: total - total / 8, total, messages: usize::MAX }
+        Self { artifacts: total - total / 8, total, messages: usize::MAX, names_rest: false }
+    }
+
+    /// The same, with the names and addresses of the artifacts that do not fit.
+    pub fn with_rest(self) -> Self {
+        Self { names_rest: true, ..self }
     }
 }
 
@@ -144,6 +155,8 @@ struct Fold<'a> {
     after: u64,
     size: usize,
     truncated: bool,
+    /// The first event of an artifact that did not fit.
+    cut_at: Option<u64>,
     /// Of the artifacts only this one.
     only: Option<ArtifactId>,
 }
@@ -159,7 +172,11 @@ pub(super) async fn fold(
     while let Some(part) = fold.next_part() {
         fold.add(store.events_in_part(part).await?);
     }
-    fold.finish()
+    let ends = match fold.rest() {
+        Some(rest) => store.artifact_ends(rest).await?,
+        None => Vec::new(),
+    };
+    fold.finish(&ends)
 }
 
 /// One artifact as it stood at `seq`, and whether this is its beginning alone.
@@ -170,7 +187,7 @@ pub(super) async fn fold_artifact(
     id: ArtifactId,
     most: usize,
 ) -> Result<Option<(Artifact, bool)>, Error> {
-    let extent = Extent { artifacts: most, total: most, messages: 0 };
+    let extent = Extent { artifacts: most, total: most, messages: 0, names_rest: false };
     let mut fold = Fold::new((log.n, &log.id, &log.context_id), seq, extent);
     fold.only = Some(id);
     while let Some(part) = fold.next_part().filter(|_| !fold.truncated) {
@@ -179,8 +196,11 @@ pub(super) async fn fold_artifact(
     let Some(mut artifact) = fold.task.and_then(|mut task| task.artifacts.pop()) else {
         return Ok(None);
     };
-    if fold.truncated {
-        point_to_whole(&mut artifact, &log.id);
+    join_pieces(&mut artifact.parts);
+    if fold.truncated && artifact.artifact_id == answer_id(&log.id) {
+        point_to_answer(&mut artifact, &log.id);
+    } else if fold.truncated {
+        point_to_artifact(&mut artifact, &log.id);
     }
     Ok(Some((artifact, fold.truncated)))
 }
@@ -196,7 +216,8 @@ pub(super) fn fold_row(
     while let Some(part) = fold.next_part() {
         fold.add(reads.events_in_part(&part)?);
     }
-    fold.finish()
+    let ends = fold.rest().map_or(Ok(Vec::new()), |rest| reads.artifact_ends(rest))?;
+    fold.finish(&ends)
 }
 
 impl<'a> Fold<'a> {
@@ -213,6 +234,7 @@ impl<'a> Fold<'a> {
             after: 0,
             size: 0,
             truncated: extent.artifacts == 0,
+            cut_at: None,
             only: None,
         }
     }
@@ -233,8 +255,18 @@ impl<'a> Fold<'a> {
     fn add(&mut self, events: Vec<Event>) {
         self.after = events.last().map_or(self.upto, |event| event.seq);
         for event in events {
+            let was_whole = !self.truncated;
             self.add_event(&event);
+            if was_whole && self.truncated {
+                self.cut_at = Some(event.seq);
+            }
         }
+    }
+
+    /// The updates of artifacts that did not fit, where they are to be named.
+    fn rest(&self) -> Option<Span> {
+        let cut_at = self.cut_at.filter(|_| self.extent.names_rest)?;
+        Some(Span { n: self.n, after: cut_at - 1, upto: self.upto })
     }
 
     fn add_event(&mut self, event: &Event) {
@@ -282,8 +314,10 @@ impl<'a> Fold<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Snapshot, Error> {
+    fn finish(mut self, rest: &[ArtifactEnds]) -> Result<Snapshot, Error> {
         let mut task = self.task.ok_or(Error::Closed)?;
+        let room = self.extent.total / 16;
+        self.size += named::add_named(&mut task, rest, room);
         let shown =
             self.size.min(self.extent.artifacts) + weigh(&task.status) + weigh(&task.metadata);
         self.history.shorten(self.extent.total.saturating_sub(shown));
@@ -298,6 +332,7 @@ impl Snapshot {
     pub fn present(mut self, inline: usize) -> Self {
         let task = &mut self.task;
         let id = answer_id(&task.id);
+        task.artifacts.iter_mut().for_each(|artifact| join_pieces(&mut artifact.parts));
         if let Some(place) = task.artifacts.iter().position(|artifact| artifact.artifact_id == id) {
             let answer = task.artifacts.remove(place);
             if task.status.state == TaskState::Completed {
@@ -320,20 +355,15 @@ impl Snapshot {
         if self.truncated {
             let answer = task.artifacts.iter_mut().find(|artifact| artifact.artifact_id == id);
             if let Some(artifact) = answer {
-                point_to_whole(artifact, &task.id);
+                point_to_answer(artifact, &task.id);
             }
         }
         self
     }
 }
 
-/// Says of the beginning of an artifact where the whole is.
-fn point_to_whole(artifact: &mut Artifact, task: &TaskId) {
-    if artifact.artifact_id != answer_id(task) {
-        let words = "the beginning of a longer artifact; GetTask has more of it";
-        artifact.description = Some(words.to_owned());
-        return;
-    }
+/// Says of the beginning of an answer where the whole is.
+fn point_to_answer(artifact: &mut Artifact, task: &TaskId) {
     artifact.description =
         Some("the beginning of a longer answer; `whole` says where the rest is".to_owned());
     artifact.parts.push(Part {
@@ -342,4 +372,16 @@ fn point_to_whole(artifact: &mut Artifact, task: &TaskId) {
         media_type: Some("text/plain; charset=utf-8".to_owned()),
         metadata: None,
     });
+}
+
+/// Puts the address of an artifact in the place of its beginning.
+pub(super) fn point_to_artifact(artifact: &mut Artifact, task: &TaskId) {
+    let known = artifact.parts.last();
+    let url = address_of(task, &artifact.artifact_id);
+    artifact.parts = vec![Part {
+        content: PartContent::Url(url),
+        filename: known.and_then(|part| part.filename.clone()).or_else(|| artifact.name.clone()),
+        media_type: known.and_then(|part| part.media_type.clone()),
+        metadata: known.and_then(PieceNumbers::of).map(|numbers| numbers.to_size().into()),
+    }];
 }

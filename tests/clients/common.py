@@ -2,7 +2,12 @@
 
 import contextlib
 import json
+import os
 import traceback
+
+# A library may write to standard output whenever it likes; lines of facts are not mixed with that.
+OUT = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
 
 # The agent plays its prompt (`tests/agent`).
 scripts = {
@@ -32,8 +37,8 @@ class Facts:
         self.word = ""
         try:
             yield
-            print(json.dumps({"fact": name, "holds": True, "word": self.word}), flush=True)
+            print(json.dumps({"fact": name, "holds": True, "word": self.word}), file=OUT, flush=True)
         except Exception as error:  # noqa: BLE001: whatever a library raises is what its user gets
             traceback.print_exc()
             word = f"{type(error).__name__}: {error}"
-            print(json.dumps({"fact": name, "holds": False, "word": word[:300]}), flush=True)
+            print(json.dumps({"fact": name, "holds": False, "word": word[:300]}), file=OUT, flush=True)

@@ -596,3 +596,44 @@ fn ark_finds_the_agent_by_its_oldest_card_and_reads_the_answer_as_the_last_text_
     let agents = task["history"].as_array().unwrap().iter().filter(|said| said["role"] == "agent");
     assert_eq!(agents.count(), 1);
 }
+
+/// Ark of the other generation: v0.3 by the newer card, the answer as what the agent says in the history, further messages by
+/// the context alone.
+#[test]
+fn ark_reads_the_answer_in_the_history_too_and_goes_on_by_the_context() {
+    let world = World::start();
+    let card = world.get("/.well-known/agent-card.json", &[]).json();
+    assert!(card["skills"].is_array() && card["defaultInputModes"].is_array(), "{card:#}");
+    let said = |text: &str, context: Option<&str>| {
+        let id = uuid::Uuid::new_v4().to_string();
+        let mut message = json!({"kind": "message", "messageId": id, "role": "user", "parts": [{"kind": "text", "text": text}]});
+        if let Some(context) = context {
+            message["contextId"] = json!(context);
+        }
+        let history = json!({"https://ark.mckinsey.com/extensions/history/v1": [{"role": "user", "content": "before"}]});
+        let params =
+            json!({"message": message, "configuration": {"blocking": true}, "metadata": history});
+        let body = json!({"jsonrpc": "2.0", "id": id, "method": "message/send", "params": params});
+        let headers = [("Content-Type", "application/json"), ("Authorization", &*bearer())];
+        let reply = world.ask("POST", "/", &headers, body.to_string().as_bytes()).whole();
+        let task = reply.json()["result"].take();
+        assert_eq!(text_of(&task["status"], "state"), "completed", "{task:#}");
+        let history = task["history"].as_array().unwrap().iter();
+        let agents = history.filter(|said| said["role"] == "agent");
+        let texts: Vec<_> =
+            agents.map(|said| text_of(&said["parts"][0], "text").to_owned()).collect();
+        (texts, text_of(&task, "contextId").to_owned())
+    };
+    let (first, context) = said("count", None);
+    let (second, same) = said("count", Some(&context));
+    assert_eq!((first, second, same), (vec!["1".to_owned()], vec!["2".to_owned()], context));
+}
+
+#[test]
+fn what_ends_readers_of_json_does_not_reach_them_and_numbers_keep_their_digits() {
+    let world = World::start();
+    let line = r#"line {"type":"artifact","name":"odd","data":{"half":"a\ud83d","nul":"\u0000","large":9007199254740993}}"#;
+    let task = world.say(line);
+    let text = crate::reading::artifact(&task, "odd")["parts"][0]["data"].to_string();
+    assert_eq!(text, r#"{"half":"a�","nul":"\u0000","large":9007199254740993}"#);
+}

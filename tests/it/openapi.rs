@@ -143,6 +143,7 @@ fn what_is_described_has_not_changed_unseen() {
     POST /api/v1/sessions/{id}/push PushSession
     GET /api/v1/tasks/{id}/results/{name} GetTaskResult
     GET /api/v1/tasks/{id}/trace GetTaskTrace
+    GET /api/v1/tasks/{id}/artifacts/{artifact} GetArtifact
     GET /api/v1/tasks/{id}/answer GetTaskAnswer
     ");
 }
@@ -275,7 +276,7 @@ fn our_own_doors_open_as_described() {
             || ["/health", "/ready", "/metrics"].contains(&operation.path)
     });
     let paths: Vec<_> = ours.map(|operation| operation.path).collect();
-    assert_eq!(paths.len(), 27);
+    assert_eq!(paths.len(), 29);
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;

@@ -83,7 +83,12 @@ impl Client {
 
     /// Reads a task, with at most so many messages of its history.
     pub async fn get(&self, id: &TaskId, history_length: Option<i32>) -> Result<Task, ClientError> {
-        let request = GetTaskRequest { tenant: None, id: id.clone(), history_length };
+        let request = GetTaskRequest {
+            tenant: None,
+            id: id.clone(),
+            history_length,
+            current_generation: None,
+        };
         self.call(Operation::GetTask, &request).await
     }
 

@@ -53,6 +53,8 @@ pub enum ErrorKind {
     ExtensionSupportRequired,
     /// The agent does not speak that version.
     VersionNotSupported,
+    /// The task has changed since the client looked at it (version 1.1).
+    TaskGenerationMismatch,
     /// Not JSON.
     Parse,
     /// Not a request.
@@ -107,7 +109,7 @@ macro_rules! codes {
         /// The one table of errors, by specification 1.0.1 (5.4, 9.5, 10.6, 11.6). The codes from
         /// -32050 down are ours: the specification keeps -32001 to -32099 for A2A and has none for
         /// what every server needs.
-        pub const ERRORS: [Codes; 24] = [$(Codes {
+        pub const ERRORS: [Codes; 25] = [$(Codes {
             kind: ErrorKind::$kind,
             json_rpc: $json_rpc,
             http: $http,
@@ -129,6 +131,7 @@ codes! {
     ExtendedAgentCardNotConfigured -32007 400 FAILED_PRECONDITION  9 EXTENDED_AGENT_CARD_NOT_CONFIGURED,
     ExtensionSupportRequired       -32008 400 FAILED_PRECONDITION  9 EXTENSION_SUPPORT_REQUIRED,
     VersionNotSupported            -32009 400 FAILED_PRECONDITION  9 VERSION_NOT_SUPPORTED,
+    TaskGenerationMismatch         -32010 409 ABORTED             10 TASK_GENERATION_MISMATCH,
     Parse                          -32700 400 INVALID_ARGUMENT     3 PARSE_ERROR,
     InvalidRequest                 -32600 400 INVALID_ARGUMENT     3 INVALID_REQUEST,
     MethodNotFound                 -32601 404 UNIMPLEMENTED       12 METHOD_NOT_FOUND,

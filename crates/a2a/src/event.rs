@@ -38,6 +38,9 @@ pub struct TaskStatusUpdateEvent {
     /// Free-form data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// The number of changes up to this one (version 1.1); absent where the server does not count them.
+    #[serde(default, deserialize_with = "lenient::int", skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i32>,
 }
 
 /// A task produced an artifact or more of one (specification 4.2.2).
@@ -71,6 +74,9 @@ pub struct TaskArtifactUpdateEvent {
     /// Free-form data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// The number of changes up to this one (version 1.1); absent where the server does not count them.
+    #[serde(default, deserialize_with = "lenient::int", skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i32>,
 }
 
 impl StreamResponse {
@@ -107,14 +113,22 @@ impl StreamResponse {
 impl TaskStatusUpdateEvent {
     /// A change of status without metadata.
     pub fn new(task_id: TaskId, context_id: ContextId, status: TaskStatus) -> Self {
-        Self { task_id, context_id, status, metadata: None }
+        Self { task_id, context_id, status, metadata: None, generation: None }
     }
 }
 
 impl TaskArtifactUpdateEvent {
     /// A whole artifact, to be replaced or appended to later.
     pub fn new(task_id: TaskId, context_id: ContextId, artifact: Artifact) -> Self {
-        Self { task_id, context_id, artifact, append: false, last_chunk: false, metadata: None }
+        Self {
+            task_id,
+            context_id,
+            artifact,
+            append: false,
+            last_chunk: false,
+            metadata: None,
+            generation: None,
+        }
     }
 }
 

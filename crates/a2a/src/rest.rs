@@ -154,6 +154,7 @@ fn old_name(kind: ErrorKind) -> &'static str {
         ErrorKind::PushNotificationNotSupported => "PushNotificationNotSupportedError",
         ErrorKind::UnsupportedOperation
         | ErrorKind::AskNotOpen
+        | ErrorKind::TaskGenerationMismatch
         | ErrorKind::ExtensionSupportRequired
         | ErrorKind::VersionNotSupported => "UnsupportedOperationError",
         ErrorKind::ContentTypeNotSupported => "ContentTypeNotSupportedError",

@@ -111,6 +111,9 @@ pub struct Task {
     /// Free-form data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// The number of changes so far (version 1.1); absent where the server does not count them.
+    #[serde(default, deserialize_with = "lenient::int", skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i32>,
 }
 
 impl TaskState {
@@ -197,7 +200,15 @@ impl Artifact {
 impl Task {
     /// A task without content.
     pub fn new(id: TaskId, context_id: ContextId, status: TaskStatus) -> Self {
-        Self { id, context_id, status, artifacts: Vec::new(), history: Vec::new(), metadata: None }
+        Self {
+            id,
+            context_id,
+            status,
+            artifacts: Vec::new(),
+            history: Vec::new(),
+            metadata: None,
+            generation: None,
+        }
     }
 
     /// Folds an event of this task into it: the task after the event.

@@ -1,15 +1,22 @@
 //! Artifacts of a turn: those that agents give, and files that tools have produced.
 
 use super::{Translator, bounded, decode_base64, named, one_line};
+use crate::task::pieces::PieceNumbers;
 use pilothouse_a2a::id::ArtifactId;
 use pilothouse_a2a::message::{Part, PartContent};
 use pilothouse_a2a::task::Artifact;
 use pilothouse_agents::event::{self, Content};
 use pilothouse_agents::lines::is_shortened;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Bytes of a file's event beside its bytes and its name, about.
-const FRAME: usize = 1024;
+const FRAME: usize = 2048;
+
+/// Longest address of a file, in bytes.
+const LONGEST_URL: usize = 8 * 1024;
+
+/// Longest name and longest media type of a file, in bytes.
+const LONGEST_NAME: usize = 512;
 
 impl Translator {
     /// An artifact of the agent's; text and files come in as many updates as they need.
@@ -32,33 +39,43 @@ impl Translator {
                 return self.leave_out(name.as_deref(), reason);
             }
             Content::Raw { base64, filename, media_type } => match decode_base64(&base64) {
-                Some(bytes) => {
-                    Part { content: PartContent::Raw(bytes), metadata: None, filename, media_type }
-                }
+                Some(bytes) => Part {
+                    content: PartContent::Raw(bytes),
+                    metadata: None,
+                    filename: filename.map(bound_name),
+                    media_type: media_type.map(bound_name),
+                },
                 None => return self.leave_out(name.as_deref(), "is not valid base64"),
             },
+            Content::Url { url, .. } if url.len() > LONGEST_URL => {
+                let reason = "has a longer address than 8 KiB; a file itself goes in `raw`";
+                return self.leave_out(name.as_deref(), reason);
+            }
             Content::Url { url, filename, media_type } => {
                 Part { content: PartContent::Url(url), metadata: None, filename, media_type }
             }
-            Content::Data(data) => Part::data(data),
+            Content::Data(data) => self.data_part(data, name.as_deref()),
         };
         // A file has an event for itself, or several.
-        let size = bounded::size(&part);
-        match &part.content {
-            PartContent::Raw(bytes) if size > 2 * self.data_limit() => {
-                let pieces = self.pieces_of(bytes, &part);
-                return self.file_artifact((id, name, description), pieces, append, last);
-            }
-            PartContent::Raw(_) => {}
-            PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => {
-                if size > self.data_limit() {
-                    let reason = "is larger than one event may be (`limits.event`)";
-                    return self.leave_out(name.as_deref(), reason);
-                }
-            }
+        if let PartContent::Raw(bytes) = &part.content
+            && bounded::size(&part) > 2 * self.data_limit()
+        {
+            let pieces = self.pieces_of(bytes, &part, append);
+            return self.file_artifact((id, name, description), pieces, append, last);
         }
         let made = named(Artifact::new(id, String::new(), vec![part]), name, description);
         self.push_artifact(made, append, last);
+    }
+
+    /// Data that is larger than one event becomes a file.
+    fn data_part(&self, data: Value, name: Option<&str>) -> Part {
+        let part = Part::data(data);
+        if bounded::size(&part) <= self.data_limit() {
+            return part;
+        }
+        let PartContent::Data(data) = part.content else { return part };
+        let name = bound_name(format!("{}.json", name.unwrap_or("data")));
+        Part::raw(data.text()).named(name).typed("application/json")
     }
 
     /// A file of a tool becomes an artifact of its own, as long as those of the turn have room.
@@ -86,22 +103,21 @@ impl Translator {
 
     /// A file in pieces that have an event each. Each says which one it is, so that whoever reads them can put them
     /// together.
-    fn pieces_of(&self, bytes: &[u8], whole: &Part) -> Vec<Part> {
+    fn pieces_of(&self, bytes: &[u8], whole: &Part, appends: bool) -> Vec<Part> {
         // Of three bytes each four characters are made, and a frame stands around them.
-        let longest = (2 * self.data_limit()).saturating_sub(FRAME) / 4 * 3;
+        let frame = FRAME + 2 * bounded::size(&(&whole.filename, &whole.media_type));
+        let longest = (2 * self.data_limit()).min(self.line_limit).saturating_sub(frame) / 4 * 3;
         let pieces = bytes.chunks(longest.max(3));
-        let count = pieces.len();
-        let numbers = |at: usize| -> Map<String, Value> {
-            let numbers = [("piece", at + 1), ("pieces", count), ("bytes", bytes.len())];
-            numbers.map(|(name, number)| (name.to_owned(), number.into())).into_iter().collect()
-        };
-        let piece = |(at, piece): (usize, &[u8])| Part {
-            content: PartContent::Raw(piece.to_vec()),
-            metadata: Some(numbers(at).into()),
+        let (count, size) = (pieces.len() as u64, bytes.len() as u64);
+        let piece = |(bytes, piece): (&[u8], u64)| Part {
+            content: PartContent::Raw(bytes.to_vec()),
+            metadata: Some(
+                PieceNumbers { piece, pieces: count, bytes: size, appends }.to_metadata().into(),
+            ),
             filename: whole.filename.clone(),
             media_type: whole.media_type.clone(),
         };
-        pieces.enumerate().map(piece).collect()
+        pieces.zip(1..).map(piece).collect()
     }
 
     fn file_artifact(
@@ -148,4 +164,9 @@ impl Translator {
         let data = json!({"kind": "left-out", "name": name});
         self.status(&format!("the artifact {name} {reason} and is left out"), Some(data));
     }
+}
+
+fn bound_name(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(LONGEST_NAME));
+    name
 }

@@ -157,6 +157,7 @@ impl SendIn {
                     .map(|config| config.config(None)),
                 history_length: self.history_length,
                 return_immediately: false,
+                if_generation_match: None,
             }),
             metadata: self.metadata,
         }

@@ -153,6 +153,7 @@ impl SendIn {
                     .map(|config| config.config(None)),
                 history_length: wishes.history_length,
                 return_immediately: blocking == Some(false),
+                if_generation_match: None,
             }),
             metadata: self.metadata,
         })
@@ -164,9 +165,12 @@ impl TaskIn {
     pub(super) fn call(self, operation: Operation) -> Result<Call, Error> {
         let Self { id, history_length, metadata, push_notification_config_id } = self;
         Ok(match operation {
-            Operation::GetTask => {
-                Call::GetTask(GetTaskRequest { tenant: None, id, history_length })
-            }
+            Operation::GetTask => Call::GetTask(GetTaskRequest {
+                tenant: None,
+                id,
+                history_length,
+                current_generation: None,
+            }),
             Operation::CancelTask => {
                 Call::CancelTask(CancelTaskRequest { tenant: None, id, metadata })
             }

@@ -56,6 +56,13 @@ pub struct SendMessageConfiguration {
         skip_serializing_if = "std::ops::Not::not"
     )]
     pub return_immediately: bool,
+    /// Only where the task is at this generation (version 1.1).
+    #[serde(
+        alias = "if_generation_match",
+        deserialize_with = "lenient::int",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub if_generation_match: Option<i32>,
 }
 
 /// Reads a task (specification 3.1.3).
@@ -75,6 +82,14 @@ pub struct GetTaskRequest {
         skip_serializing_if = "Option::is_none"
     )]
     pub history_length: Option<i32>,
+    /// The generation that the client has: the answer waits for a later one (version 1.1).
+    #[serde(
+        alias = "current_generation",
+        default,
+        deserialize_with = "lenient::int",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub current_generation: Option<i32>,
 }
 
 /// Reads a page of tasks, latest status first (specification 3.1.4).

@@ -27,7 +27,7 @@ use crate::{
 // === what is spoken about ===
 
 message! {
-    Task { id 1, context_id 2, status 3, artifacts 4, history 5, metadata 6, }
+    Task { id 1, context_id 2, status 3, artifacts 4, history 5, metadata 6, generation 7 0, }
     TaskStatus { state 1, message 2, timestamp 3, }
     Message {
         message_id 1, context_id 2, task_id 3, role 4, parts 5, metadata 6, extensions 7,
@@ -36,9 +36,11 @@ message! {
     Artifact {
         artifact_id 1, name 2 3, description 3 4, parts 4 5, metadata 5 6, extensions 6 7,
     }
-    TaskStatusUpdateEvent { task_id 1, context_id 2, status 3 as status_and_final, metadata 4 5, }
+    TaskStatusUpdateEvent {
+        task_id 1, context_id 2, status 3 as status_and_final, metadata 4 5, generation 5 0,
+    }
     TaskArtifactUpdateEvent {
-        task_id 1, context_id 2, artifact 3, append 4, last_chunk 5, metadata 6,
+        task_id 1, context_id 2, artifact 3, append 4, last_chunk 5, metadata 6, generation 7 0,
     }
 }
 
@@ -74,9 +76,11 @@ message! {
     SendMessageRequest { tenant 1 0, message 2 1, configuration 3 2, metadata 4 3, }
     SendMessageConfiguration, in v0_3 as v0_3::Configuration {
         accepted_output_modes 1, task_push_notification_config 2, history_length 3,
-        return_immediately 4,
+        return_immediately 4, if_generation_match 5,
     }
-    GetTaskRequest { tenant 1 0, id 2 1 as task_name, history_length 3 2, }
+    GetTaskRequest {
+        tenant 1 0, id 2 1 as task_name, history_length 3 2, current_generation 4 0,
+    }
     ListTasksRequest {
         tenant 1, context_id 2, status 3 as filter, page_size 4, page_token 5, history_length 6,
         status_timestamp_after 7, include_artifacts 8,

@@ -190,6 +190,7 @@ impl TryFrom<Configuration> for SendMessageConfiguration {
             task_push_notification_config: wishes.push_notification.map(Into::into),
             history_length: wishes.history_length,
             return_immediately: false,
+            if_generation_match: None,
         })
     }
 }

@@ -93,6 +93,7 @@ pub(in crate::rest) fn send(
             // Protobuf cannot tell 0 from absent here, and calls it unlimited.
             history_length: wishes.history_length.filter(|length| *length != 0),
             return_immediately: blocking == Some(false),
+            if_generation_match: None,
         }),
         metadata: given.metadata,
     };

@@ -21,7 +21,11 @@ enum Shape {
 type Parameters = &'static [(&'static str, Shape)];
 
 const TENANT: Parameters = &[("tenant", Shape::Text)];
-const TASK: Parameters = &[("tenant", Shape::Text), ("historyLength", Shape::Number)];
+const TASK: Parameters = &[
+    ("tenant", Shape::Text),
+    ("historyLength", Shape::Number),
+    ("currentGeneration", Shape::Number),
+];
 const TASKS: Parameters = &[
     ("tenant", Shape::Text),
     ("contextId", Shape::Text),

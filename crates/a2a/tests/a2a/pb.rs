@@ -58,6 +58,7 @@ fn strip_parts(parts: &mut [Part]) {
 }
 
 fn strip_task(task: &mut Task) {
+    task.generation = None;
     task.status.message.iter_mut().for_each(strip);
     task.history.iter_mut().for_each(strip);
     let artifacts = task.artifacts.iter_mut();
@@ -68,8 +69,14 @@ fn as_v0_3_knows_it(mut event: StreamResponse) -> StreamResponse {
     match &mut event {
         StreamResponse::Task(task) => strip_task(task),
         StreamResponse::Message(message) => strip(message),
-        StreamResponse::StatusUpdate(update) => update.status.message.iter_mut().for_each(strip),
-        StreamResponse::ArtifactUpdate(update) => strip_parts(&mut update.artifact.parts),
+        StreamResponse::StatusUpdate(update) => {
+            update.generation = None;
+            update.status.message.iter_mut().for_each(strip);
+        }
+        StreamResponse::ArtifactUpdate(update) => {
+            update.generation = None;
+            strip_parts(&mut update.artifact.parts);
+        }
     }
     event
 }
@@ -82,6 +89,7 @@ fn call_as_v0_3_knows_it(mut call: Call) -> Call {
             strip(&mut asked.message);
             let wishes = asked.configuration.get_or_insert_default();
             wishes.return_immediately = false;
+            wishes.if_generation_match = None;
             wishes.history_length = some(wishes.history_length);
             if let Some(config) = &mut wishes.task_push_notification_config {
                 config.tenant = None;
@@ -90,6 +98,7 @@ fn call_as_v0_3_knows_it(mut call: Call) -> Call {
         Call::GetTask(asked) => {
             asked.tenant = None;
             asked.history_length = some(asked.history_length);
+            asked.current_generation = None;
         }
         Call::CancelTask(asked) => (asked.tenant, asked.metadata) = (None, None),
         Call::SubscribeToTask(asked) => asked.tenant = None,

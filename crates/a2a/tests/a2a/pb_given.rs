@@ -121,6 +121,7 @@ pub(crate) fn task() -> impl Strategy<Value = Task> {
             artifacts,
             history,
             metadata,
+            generation: Some(7),
         },
     )
 }
@@ -136,6 +137,7 @@ pub(crate) fn event() -> impl Strategy<Value = StreamResponse> {
                 context_id: context.into(),
                 status,
                 metadata,
+                generation: Some(8),
             })
         }),
         (update(), artifact(), any::<bool>(), any::<bool>()).prop_map(
@@ -147,6 +149,7 @@ pub(crate) fn event() -> impl Strategy<Value = StreamResponse> {
                     append,
                     last_chunk,
                     metadata,
+                    generation: Some(9),
                 })
             }
         ),
@@ -178,6 +181,7 @@ fn configuration() -> impl Strategy<Value = SendMessageConfiguration> {
             task_push_notification_config: config,
             history_length,
             return_immediately,
+            if_generation_match: Some(10),
         },
     )
 }
@@ -197,7 +201,12 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
         }),
         (tenant(), id(), length()).prop_map(|(tenant, id, history_length)| {
             let id = id.into();
-            Call::GetTask(GetTaskRequest { tenant, id, history_length })
+            Call::GetTask(GetTaskRequest {
+                tenant,
+                id,
+                history_length,
+                current_generation: Some(11),
+            })
         }),
         (tenant(), id(), metadata()).prop_map(|(tenant, id, metadata)| {
             let id = id.into();

@@ -142,6 +142,7 @@ fn task() -> impl Strategy<Value = Task> {
             artifacts,
             history,
             metadata,
+            generation: Some(7),
         },
     )
 }
@@ -157,6 +158,7 @@ fn event() -> impl Strategy<Value = StreamResponse> {
                 context_id: context.into(),
                 status,
                 metadata,
+                generation: Some(8),
             })
         }),
         (update(), artifact(), any::<bool>(), any::<bool>()).prop_map(
@@ -168,6 +170,7 @@ fn event() -> impl Strategy<Value = StreamResponse> {
                     append,
                     last_chunk,
                     metadata,
+                    generation: Some(9),
                 })
             }
         ),
@@ -190,9 +193,16 @@ fn as_v0_3_knows_it(mut event: StreamResponse) -> StreamResponse {
     }
     match &mut event {
         StreamResponse::Message(message) => strip(&mut message.parts),
-        StreamResponse::StatusUpdate(update) => strip_status(&mut update.status),
-        StreamResponse::ArtifactUpdate(update) => strip(&mut update.artifact.parts),
+        StreamResponse::StatusUpdate(update) => {
+            update.generation = None;
+            strip_status(&mut update.status);
+        }
+        StreamResponse::ArtifactUpdate(update) => {
+            update.generation = None;
+            strip(&mut update.artifact.parts);
+        }
         StreamResponse::Task(task) => {
+            task.generation = None;
             strip_status(&mut task.status);
             task.artifacts.iter_mut().for_each(|artifact| strip(&mut artifact.parts));
             task.history.iter_mut().for_each(|message| strip(&mut message.parts));
