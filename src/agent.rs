@@ -20,7 +20,10 @@ pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;
-pub use setup::{SetupRevision, find_unused_setups};
+pub use setup::{
+    AgentSetup, BuiltSetup, FETCH, SetupPlan, SetupRevision, SetupState, UnfinishedSetup,
+    list_setups,
+};
 
 use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::queue::FairQueue;
@@ -32,7 +35,7 @@ use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::{Refusal, Turn};
 use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
 use pilothouse_sandbox::workspace::{self, Workspaces};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,9 +75,7 @@ pub struct Agent {
     /// What its CLI says that it offers.
     pub offers: Offers,
     /// What it is set up with.
-    pub setup: Option<Arc<SetupRevision>>,
-    /// The folder with its revisions, those that earlier sessions began with included.
-    setups: PathBuf,
+    pub setup: AgentSetup,
     /// Where its sessions work.
     pub workspaces: Workspaces,
     /// What these begin as clones of, where they do.
@@ -305,7 +306,11 @@ impl Agent {
 
     /// What isolation is in force for it.
     pub fn isolation(&self, isolation: &Isolation) -> Value {
-        isolation.describe(self.workspaces.shared().is_some())
+        let mut described = isolation.describe(self.workspaces.shared().is_some());
+        if !self.config.secrets_inside.is_empty() {
+            described["secretsInside"] = json!(self.config.secrets_inside);
+        }
+        described
     }
 
     /// Whether it is configured to do anything without being asked.

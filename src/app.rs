@@ -317,6 +317,7 @@ impl App {
         let background = TaskTracker::new();
         let (doors_stop, patience) = (doors.stop.clone(), config.timeouts.shutdown.get());
         background.spawn(server::serve(listener, doors.clone(), doors_stop, patience));
+        sessions.build_setups();
         let asking = sessions.clone();
         background.spawn(async move { asking.ask_clis().await });
         background.spawn(async move { sessions.keep_warm().await });

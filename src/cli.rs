@@ -6,6 +6,8 @@ mod demo;
 mod doctor;
 mod healthcheck;
 mod serve;
+mod setup;
+mod trial;
 
 use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
@@ -126,6 +128,8 @@ enum Command {
     Card(card::CardArgs),
     /// Find what is wrong before a user does
     Doctor(doctor::DoctorArgs),
+    /// Build, list and remove the set-ups that are made once for all sessions
+    Setup(setup::SetupArgs),
     /// Exit with 0 when the server answers
     Healthcheck(ServerArgs),
     /// Print what a shell needs to complete commands, ids and agents: `source <(pilothouse completions bash)`
@@ -169,6 +173,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
             "token",
             "config",
             "doctor",
+            "setup",
             "healthcheck",
             "completions",
         ],
@@ -303,6 +308,7 @@ pub fn run() -> ExitCode {
             explained(&server, card::run(args, &server, screen)).await
         }),
         Some(Command::Doctor(args)) => carry_out(doctor::run(args, &environment, &cwd, screen)),
+        Some(Command::Setup(args)) => carry_out(setup::run(args, &environment, &cwd)),
         Some(Command::Healthcheck(args)) => {
             carry_out(async { healthcheck::run(&find(&args)?).await })
         }

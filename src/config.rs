@@ -61,7 +61,8 @@ pub use reload::ConfigSource;
 pub use repository::{Git, Repository, RepositorySource};
 pub use secrets::{MASK, masked};
 pub use setup::{
-    DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
+    DeclaredServer, DeclaredSource, Permissions, ServerType, Setup, SetupField, SourceKind,
+    describe_driver, in_marketplace, in_source,
 };
 pub use streams::{AnswerForm, PushEvents, Streams};
 pub use telemetry::{Conventions, Exporter, Sampler, Telemetry};
@@ -469,6 +470,8 @@ section! {
         pub start: Age = seconds(120),
         /// The session script.
         pub init: Age = seconds(600),
+        /// The set-up phase of an agent: its sources and its script.
+        pub setup: Age = seconds(900),
         /// Fetching a repository into its mirror.
         pub fetch: Age = seconds(600),
         /// Making the clone of a new session from the mirror.
@@ -662,6 +665,8 @@ pub struct Agent {
     pub format: Format,
     /// Its environment.
     pub env: Env,
+    /// Variables with credentials that it has inside of its sandbox, because what uses them takes no other way.
+    pub secrets_inside: Vec<String>,
     /// A command that prints the key of its model, run outside of the sandbox: program and arguments.
     pub key_command: Vec<String>,
     /// After so long the command is run again.

@@ -22,6 +22,7 @@ mod activity;
 mod actor;
 mod begin;
 mod bounded;
+mod building;
 mod bundle;
 mod conversation;
 mod disk;

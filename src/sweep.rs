@@ -9,7 +9,7 @@
 //! know are those of a server that was killed between folder and row. They are listed once, before this server
 //! makes a folder of its own, so no clock decides whether a folder is old.
 
-use crate::agent::{Agents, find_unused_setups};
+use crate::agent::{Agents, list_setups};
 use crate::config::{Config, Retention};
 use crate::session::{KeptSession, KeptSessions, Sessions};
 use crate::store::{self, Durability, Limits, SessionUse, Store, Write};
@@ -191,16 +191,20 @@ impl Sweep {
 
     /// Removes revisions of set-ups that no session has and that no agent gives to new ones.
     async fn remove_setups(&self, failures: &mut Failures) -> Result<usize, store::Error> {
+        let state = self.config.state_dir.clone();
+        // Listed before it is asked what is in use, so that a revision that is new since then is not on the list.
+        let listed = off_worker(move || list_setups(&state)).await.unwrap_or_default();
         let mut in_use: HashSet<(String, String)> =
             self.store.setups_in_use().await?.into_iter().collect();
-        // Read before the list below, so that a revision of today is never on it.
-        in_use.extend(self.agents.iter().filter_map(|agent| {
-            Some((agent.key.to_string(), agent.setup.as_ref()?.digest.clone()))
+        in_use.extend(self.agents.iter().flat_map(|agent| {
+            let digests = agent.setup.in_use().into_iter();
+            digests.map(|digest| (agent.key.to_string(), digest))
         }));
-        let state = self.config.state_dir.clone();
-        let unused = off_worker(move || find_unused_setups(&state, &in_use)).await;
+        let unused = listed.into_iter().filter_map(|(agent, name, folder)| {
+            (!in_use.contains(&(agent, name))).then_some(folder)
+        });
         let mut removed = 0;
-        for folder in unused.unwrap_or_default() {
+        for folder in unused {
             let name = folder.display().to_string();
             let done = off_worker(move || std::fs::remove_dir_all(folder)).await.flatten();
             removed += usize::from(failures.note(&name, done));

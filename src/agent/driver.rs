@@ -25,12 +25,12 @@ pub struct LaunchChoice {
 impl Agent {
     /// A driver for a new process with the set-up of today.
     pub fn driver(&self) -> Box<dyn Driver> {
-        self.driver_with(self.setup.as_deref(), &LaunchChoice::default())
+        self.driver_with(self.current_setup().as_deref(), &LaunchChoice::default())
     }
 
     /// A driver for a new process of a session that began with this revision of the set-up.
     pub fn driver_of(&self, revision: Option<&str>, choice: &LaunchChoice) -> Box<dyn Driver> {
-        let setup = revision.and_then(|digest| self.find_setup(digest));
+        let setup = self.find_setup(revision);
         self.driver_with(setup.as_deref(), choice)
     }
 
@@ -99,10 +99,11 @@ impl Agent {
     }
 
     /// The set-up with this digest: that of today, or an earlier one that sessions began with.
-    fn find_setup(&self, digest: &str) -> Option<Arc<SetupRevision>> {
-        match &self.setup {
-            Some(setup) if setup.digest == digest => Some(setup.clone()),
-            _ => SetupRevision::read(&self.setups, digest).map(Arc::new).or(self.setup.clone()),
+    pub fn find_setup(&self, digest: Option<&str>) -> Option<Arc<SetupRevision>> {
+        let digest = digest?;
+        match self.current_setup() {
+            Some(setup) if setup.digest == digest => Some(setup),
+            other => self.setup.read(digest).map(Arc::new).or(other),
         }
     }
 

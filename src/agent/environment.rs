@@ -100,7 +100,7 @@ impl Agent {
         config: &Config,
         environment: &BTreeMap<String, String>,
     ) -> Result<bool, Error> {
-        let env = self.config.env.select(environment);
+        let env = self.config.select_env(environment);
         let mut given = self.given.write();
         if given.env == env {
             return Ok(false);

@@ -223,7 +223,7 @@ impl Agent {
             config.model,
             config.permission_mode,
             config.disallowed_tools,
-            self.setup.as_ref().map(|setup| &setup.digest),
+            self.current_setup().map(|setup| setup.digest.clone()),
         ]);
         seen.update(set_up.to_string());
         let project = self.workspaces.shared().map(|shared| shared.join(".claude"));

@@ -3,7 +3,7 @@
 use super::environment::AgentEnvironment;
 use super::key::KeyCommand;
 use super::served::Folders;
-use super::setup::{self, SetupRevision, compile};
+use super::setup::{self, AgentSetup, SetupRevision};
 use super::stderr_log::StderrLog;
 use super::{
     Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials, shims,
@@ -56,7 +56,7 @@ impl Agent {
                 }
             }
         };
-        let env = agent.env.select(environment);
+        let env = agent.select_env(environment);
         let mut notes = Vec::new();
         let patience = config.timeouts.key_command.get();
         let key_command = KeyCommand::of(key, &agent, environment, folders, patience)?;
@@ -73,13 +73,7 @@ impl Agent {
                 login_advice(environment)
             ));
         }
-        let held = config::held_back(environment, &env);
-        if !held.is_empty() {
-            notes.push(format!(
-                "held back from the agent: {} (pass one with `agents.{key}.env.pass: [NAME]`)",
-                held.join(", ")
-            ));
-        }
+        notes.extend(describe_credentials(key, &agent, environment, &env));
         let plans = agent.driver == DriverKind::Claude && agent.permission_mode == "plan";
         if plans && agent.asks == AskPolicy::Allow {
             notes.push(format!(
@@ -92,8 +86,13 @@ impl Agent {
         let reach = Reach::of(config, key, &agent, &env, key_command)
             .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
         let (mut workspaces, shared_turns) = folders.of(config, &agent)?;
-        let setup = compile(config, key, &agent, &env, &reach.policy, &mut notes)?;
-        setup.iter().for_each(|setup| setup.seed(&mut workspaces));
+        let declared = (key, &agent, program.as_path());
+        let setup = AgentSetup::of(config, declared, (&env, environment), &reach, &mut notes)?;
+        let current = setup.current();
+        if setup.built().is_none() {
+            current.iter().for_each(|setup| workspaces = setup.seed(&workspaces));
+        }
+        notes.extend(setup::describe_script(config, (key, &agent), workspaces.script(), &reach));
         let listed: Vec<(String, String)> = env.clone().into_iter().collect();
         let clone_source = folders.clone_source(config, (key, &agent), environment)?;
         notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
@@ -101,7 +100,7 @@ impl Agent {
         if let Some(path) = workspaces.shared() {
             notes.extend(describe_shared(config, key, path));
         }
-        let found = skill_folders(&agent, setup.as_ref());
+        let found = skill_folders(&agent, current.as_deref());
         let mut found = skills::read(&found);
         found.left_out.extend(find_wrong_skills(&agent, workspaces.shared()));
         let mut grants = Grants::default();
@@ -115,8 +114,8 @@ impl Agent {
         }
         let setups = setup::folder_of(config, key);
         grants.setup(&setups);
-        if let Some(setup) = setup.as_ref().filter(|_| !contained) {
-            setup.grant(&mut grants, &path, &folders.changeable);
+        if !contained {
+            setup::grant_servers(&agent, &mut grants, &path, &folders.changeable);
         }
         grants.variables(&listed);
         if let Some(script) = workspaces.script() {
@@ -150,8 +149,7 @@ impl Agent {
             changeable_part,
             found,
             offers: Offers::default(),
-            setup: setup.map(Arc::new),
-            setups,
+            setup,
             workspaces,
             clone_source,
             identity: identify(&config.git, &name),
@@ -172,6 +170,31 @@ impl Agent {
             times: (config.timeouts.turn.get(), config.timeouts.terminate.get()),
         })
     }
+}
+
+/// What the operator should know of credentials that an agent has or does not have.
+fn describe_credentials(
+    key: &str,
+    agent: &config::Agent,
+    environment: &BTreeMap<String, String>,
+    env: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !agent.secrets_inside.is_empty() {
+        notes.push(format!(
+            "`{key}` has {} inside of its sandbox (`agents.{key}.secrets_inside`), and its card says so: its agent can \
+             read what stands there, and send it to each host that it reaches",
+            agent.secrets_inside.join(", ")
+        ));
+    }
+    let held = config::held_back(environment, env);
+    if !held.is_empty() {
+        notes.push(format!(
+            "held back from the agent: {} (pass one with `agents.{key}.env.pass: [NAME]`)",
+            held.join(", ")
+        ));
+    }
+    notes
 }
 
 /// What the operator should know of a workspace that all sessions share.
@@ -251,7 +274,7 @@ pub(super) fn credential(
     agent: &config::Agent,
     environment: &BTreeMap<String, String>,
 ) -> Option<&'static str> {
-    let passed = agent.env.select(environment);
+    let passed = agent.select_env(environment);
     CREDENTIALS.into_iter().find(|&name| passed.get(name).is_some_and(|value| !value.is_empty()))
 }
 /// A login in the operator's own HOME does not reach a session; say how a key does.

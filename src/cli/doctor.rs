@@ -3,7 +3,6 @@
 mod machine;
 mod online;
 mod session;
-mod trial;
 
 use crate::agent::{Agent, Agents, describe_version, is_tested};
 use crate::app::find_notes;
@@ -238,7 +237,7 @@ fn program(agent: &Agent, config: &Config, report: &mut Report) {
 
 /// What an agent is set up with, and what its driver could keep.
 fn set_up(agent: &Agent, report: &mut Report) {
-    let Some(setup) = &agent.setup else { return };
+    let Some(setup) = agent.current_setup() else { return };
     let items = setup.items.iter().map(|item| format!("{} {}", item.kind.as_str(), item.name));
     let items: Vec<String> = items.collect();
     let (driver, preset) = (agent.config.driver, agent.config.preset.as_deref());
@@ -284,7 +283,7 @@ fn skills(agent: &Agent, config: &Config, report: &mut Report) {
 
 /// Names of the agent's credentials, and on which side of the sandbox they are; never a value.
 fn credential(agent: &Agent, environment: &BTreeMap<String, String>, report: &mut Report) {
-    let given = agent.config.env.select(environment);
+    let given = agent.config.select_env(environment);
     let given: BTreeMap<String, String> =
         given.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut names = held_back(&given, &BTreeMap::new());

@@ -131,6 +131,7 @@ impl Agent {
             input: Input::Argument,
             terminator: None,
             format: Format::Text,
+            secrets_inside: Vec::new(),
             env: Env {
                 presets: presets.iter().map(|&name| name.to_owned()).collect(),
                 ..Env::default()

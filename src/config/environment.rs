@@ -1,7 +1,7 @@
 //! The environment: read once for the server, and picked from name by name for an agent.
 
-use super::Env;
 use super::secrets::looks_like_credential;
+use super::{Agent, Env};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -203,6 +203,17 @@ impl Env {
     }
 }
 
+impl Agent {
+    /// The variables that are chosen for it, with the credentials that it has inside of its sandbox.
+    pub fn select_env(&self, environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut env = self.env.select(environment);
+        let inside = self.secrets_inside.iter();
+        let inside = inside.filter_map(|name| Some((name.clone(), environment.get(name)?.clone())));
+        env.extend(inside);
+        env
+    }
+}
+
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),
@@ -213,7 +224,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Agent, DriverKind};
+    use crate::config::DriverKind;
 
     fn names(map: &BTreeMap<String, String>) -> Vec<&str> {
         map.keys().map(String::as_str).collect()

@@ -61,7 +61,7 @@ impl Config {
         let defaults = match &agent.defaults_dir {
             Some(folder) => {
                 let folder = existing(&cwd.join(folder), key)?;
-                Some(HomeDefaults { folder, below: ".claude", key })
+                Some(HomeDefaults { folder, below: ".claude", keeps_links: false, key })
             }
             None => None,
         };

@@ -1,20 +1,20 @@
 //! What an agent is set up with (`agents.*.setup`): each declared thing, and which drivers keep it.
 
+mod server;
+mod source;
+
+pub use server::{DeclaredServer, ServerType};
+pub use source::{DeclaredSource, SourceKind, in_source};
+
 use super::defaults::section;
-use super::secrets::looks_like_credential;
 use super::{Agent, DriverKind};
 use pilothouse_agents::acp::preset::preset;
 use pilothouse_agents::claude::REFUSED_SETTINGS;
-use pilothouse_agents::setup::variables;
-use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-/// Characters of a name at most.
-const LONGEST_NAME: usize = 64;
+use std::path::{Path, PathBuf};
 
 /// Bytes of settings and permissions at most: they are one argument of the CLI, and the kernel takes none above
 /// 128 KiB.
@@ -44,41 +44,17 @@ section! {
         pub settings: Map<String, Value>,
         /// Which tool calls the CLI allows, asks about and denies.
         pub permissions: Permissions,
+        /// What is fetched once for all sessions, by names that paths lead into (`source:NAME/PATH`).
+        pub sources: BTreeMap<String, DeclaredSource>,
+        /// A script that runs once for all sessions; what it leaves in HOME is in the HOME of each.
+        pub script: Option<PathBuf>,
+        /// Files and folders that the script reads; a change of them has it run again.
+        pub files: Vec<PathBuf>,
+        /// Names of variables of the server's environment that only the script is given.
+        pub secrets: Vec<String>,
         /// Whether what the agent's driver cannot keep is left out with a warning; the start refuses it otherwise.
         pub lenient: bool = false,
     }
-}
-
-/// An MCP server that is declared for an agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeclaredServer {
-    /// A program that speaks over its standard input and output.
-    pub command: Option<String>,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Its variables; `${NAME}` stands for a variable of the agent's environment.
-    pub env: BTreeMap<String, String>,
-    /// The address of a server that is there already.
-    pub url: Option<String>,
-    /// How that is spoken to.
-    #[serde(rename = "type")]
-    pub kind: ServerType,
-    /// Headers of each request; `${NAME}` stands for a variable of the agent's environment.
-    pub headers: BTreeMap<String, String>,
-    /// Whether no turn begins without it.
-    pub required: bool,
-}
-
-/// How an MCP server at an address is spoken to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ServerType {
-    /// Streamable HTTP.
-    #[default]
-    Http,
-    /// HTTP with server-sent events, the older form.
-    Sse,
 }
 
 /// Rules of the CLI for tool calls, in its own form.
@@ -114,11 +90,13 @@ pub enum SetupField {
     Settings,
     /// `permissions`.
     Permissions,
+    /// `script`, `files`, `secrets`.
+    Script,
 }
 
 impl SetupField {
     /// All of them, in the order of the file.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Instructions,
         Self::Skills,
         Self::Subagents,
@@ -128,6 +106,7 @@ impl SetupField {
         Self::Plugins,
         Self::Settings,
         Self::Permissions,
+        Self::Script,
     ];
 
     /// Its name below `setup`.
@@ -142,6 +121,7 @@ impl SetupField {
             Self::Plugins => "plugins",
             Self::Settings => "settings",
             Self::Permissions => "permissions",
+            Self::Script => "script",
         }
     }
 
@@ -149,8 +129,12 @@ impl SetupField {
     pub fn is_kept_by(self, driver: DriverKind, with: Option<&str>) -> bool {
         match (driver, self) {
             (DriverKind::Claude, _) | (DriverKind::Acp, Self::Mcp) => true,
+            (DriverKind::Acp | DriverKind::Command, Self::Script) => true,
             (DriverKind::Acp, Self::Instructions) => {
                 with.and_then(preset).is_some_and(|known| known.instructions.is_some())
+            }
+            (DriverKind::Acp, Self::Skills) => {
+                with.and_then(preset).is_some_and(|known| known.skills.is_some())
             }
             (DriverKind::Acp | DriverKind::Command | DriverKind::Demo, _) => false,
         }
@@ -182,19 +166,27 @@ impl Setup {
             SetupField::Plugins => !self.plugins.is_empty() || !self.marketplaces.is_empty(),
             SetupField::Settings => !self.settings.is_empty(),
             SetupField::Permissions => self.permissions != Permissions::default(),
+            SetupField::Script => self.script.is_some(),
         }
     }
 
     /// Its paths, with the keys that name them.
     pub(super) fn paths(&mut self) -> impl Iterator<Item = (&'static str, Option<&mut PathBuf>)> {
-        let file = self.instructions_file.as_mut();
-        let named = [("setup.instructions_file", file)].into_iter();
+        let named = [
+            ("setup.instructions_file", self.instructions_file.as_mut()),
+            ("setup.script", self.script.as_mut()),
+        ];
         let skills = self.skills.iter_mut().map(|path| ("setup.skills", Some(path)));
         let subagents = self.subagents.iter_mut().map(|path| ("setup.subagents", Some(path)));
         let commands = self.commands.iter_mut().map(|path| ("setup.commands", Some(path)));
+        let files = self.files.iter_mut().map(|path| ("setup.files", Some(path)));
         let marketplaces = self.marketplaces.values_mut();
         let marketplaces = marketplaces.map(|path| ("setup.marketplaces", Some(path)));
-        named.chain(skills).chain(subagents).chain(commands).chain(marketplaces)
+        let lists = skills.chain(subagents).chain(commands).chain(files).chain(marketplaces);
+        let is_here = |path: &Option<&mut PathBuf>| {
+            path.as_ref().is_none_or(|path| in_source(path).is_none())
+        };
+        named.into_iter().chain(lists).filter(move |(_, path)| is_here(path))
     }
 
     /// Makes the folders of plugins absolute in this way.
@@ -202,21 +194,33 @@ impl Setup {
         &mut self,
         absolute: impl Fn(&mut PathBuf) -> Result<(), E>,
     ) -> Result<(), E> {
-        let folders = self.plugins.iter_mut().filter(|plugin| in_marketplace(plugin).is_none());
-        for plugin in folders {
+        for plugin in self.plugins.iter_mut().filter(|plugin| in_marketplace(plugin).is_none()) {
             let mut path = PathBuf::from(&*plugin);
+            if in_source(&path).is_some() {
+                continue;
+            }
             absolute(&mut path)?;
             *plugin = path.to_string_lossy().into_owned();
         }
         Ok(())
     }
 
-    /// The files and folders that it is compiled from.
-    pub(super) fn sources(&self) -> impl Iterator<Item = PathBuf> {
+    /// All paths that it names, those into sources included.
+    fn all_paths(&self) -> impl Iterator<Item = PathBuf> {
         let plugins = self.plugins.iter().filter(|plugin| in_marketplace(plugin).is_none());
-        let paths = self.instructions_file.iter().chain(&self.skills).chain(&self.subagents);
-        let paths = paths.chain(&self.commands).chain(self.marketplaces.values()).cloned();
-        paths.chain(plugins.map(PathBuf::from))
+        let paths = self.instructions_file.iter().chain(&self.script).chain(&self.files);
+        let paths = paths.chain(&self.skills).chain(&self.subagents).chain(&self.commands);
+        paths.chain(self.marketplaces.values()).cloned().chain(plugins.map(PathBuf::from))
+    }
+
+    /// The files and folders of this machine that it is compiled from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = PathBuf> {
+        self.all_paths().filter(|path| in_source(path).is_none())
+    }
+
+    /// Whether something of it is made once, in a phase of its own, before sessions begin.
+    pub fn has_phase(&self) -> bool {
+        self.script.is_some() || !self.sources.is_empty()
     }
 
     /// The fields that say something and that this agent's driver does not keep.
@@ -249,6 +253,7 @@ impl Setup {
                 "`{key}.instructions` and `{key}.instructions_file` are both set; set one of them"
             ));
         }
+        found.extend(self.phase_problems().into_iter().map(|text| format!("`{key}.{text}")));
         for (name, server) in &self.mcp {
             let problems = server.problems(name);
             found.extend(problems.into_iter().map(|text| format!("`{key}.mcp.{name}`{text}")));
@@ -289,61 +294,39 @@ impl Setup {
     }
 }
 
-impl DeclaredServer {
-    /// What is wrong with it, each to be read after its key.
-    fn problems(&self, name: &str) -> Vec<String> {
+impl Setup {
+    /// What is wrong with what is made once, each to be read after the key of the set-up.
+    fn phase_problems(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
-            found.push(format!(
-                " has a name that not every CLI takes: use up to {LONGEST_NAME} letters, digits, `-` and `_`"
-            ));
+        for (name, source) in &self.sources {
+            let problems = source.problems(name).into_iter();
+            found.extend(problems.map(|text| format!("sources.{name}`{text}")));
         }
-        match (&self.command, &self.url) {
-            (Some(_), None) if !self.headers.is_empty() => {
-                found
-                    .push(" has `headers`, which belong to `url`; a program gets `env`".to_owned());
-            }
-            (None, Some(_)) if !self.env.is_empty() || !self.args.is_empty() => {
-                found.push(
-                    " has `env` or `args`, which belong to `command`; use `headers`".to_owned(),
-                );
-            }
-            (None, Some(url)) => {
-                let is_address =
-                    |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-                if !Url::parse(url).is_ok_and(is_address) {
-                    found.push(".url is no address of http or https".to_owned());
-                }
-            }
-            (Some(_), None) => {}
-            (None, None) | (Some(_), Some(_)) => {
-                found.push(" needs either `command` or `url`".to_owned());
+        for path in self.all_paths() {
+            let fault = source::find_fault(&path, self.sources.keys());
+            found.extend(fault.map(|fault| format!("`: `{}` {fault}", path.display())));
+        }
+        let needs_script = [("files", self.files.is_empty()), ("secrets", self.secrets.is_empty())];
+        for (field, _) in needs_script.into_iter().filter(|(_, is_empty)| !is_empty) {
+            if self.script.is_none() {
+                found.push(format!("{field}` is for `script`, which is not set"));
             }
         }
-        for (name, value) in self.env.iter().chain(&self.headers) {
-            let is_secret =
-                looks_like_credential(name) || name.eq_ignore_ascii_case("authorization");
-            if is_secret && !value.is_empty() && variables(value).next().is_none() {
-                found.push(format!(
-                    " holds the value of `{name}`, which looks like a credential; write `${{NAME}}`, and pass the \
-                     variable NAME to the agent by its `env.pass`"
-                ));
+        for name in &self.secrets {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || !name.chars().all(is_plain) {
+                found.push(format!("secrets` holds `{name}`, which is no name of a variable"));
             }
         }
         found
-    }
-
-    /// All texts in which variables may stand.
-    pub fn texts(&self) -> impl Iterator<Item = &String> {
-        let words = self.command.iter().chain(&self.args).chain(&self.url);
-        words.chain(self.env.values()).chain(self.headers.values())
     }
 }
 
 /// The name and the marketplace of a plugin; none where it is a folder.
 pub fn in_marketplace(plugin: &str) -> Option<(&str, &str)> {
-    let is_path = plugin.contains('/') || plugin.starts_with(['.', '~']);
+    let is_path = plugin.contains('/')
+        || plugin.starts_with(['.', '~'])
+        || in_source(Path::new(plugin)).is_some();
     plugin.split_once('@').filter(|_| !is_path)
 }
 
@@ -381,7 +364,12 @@ mod tests {
         let columns = [
             (DriverKind::Claude, None),
             (DriverKind::Acp, Some("codex")),
+            (DriverKind::Acp, Some("gemini")),
+            (DriverKind::Acp, Some("opencode")),
             (DriverKind::Acp, Some("qwen")),
+            (DriverKind::Acp, Some("copilot")),
+            (DriverKind::Acp, Some("claude-acp")),
+            (DriverKind::Acp, None),
             (DriverKind::Command, None),
         ];
         for field in SetupField::ALL {
@@ -390,16 +378,15 @@ mod tests {
             let row = format!("| `{}` | {words} |", field.key());
             assert!(page.contains(&row), "{row}");
         }
-        assert!(SetupField::Instructions.is_kept_by(DriverKind::Acp, Some("gemini")));
     }
 
     #[test]
     fn a_field_that_a_driver_does_not_keep_is_refused_by_name_or_left_out_where_that_is_harmless() {
-        let skills = json!({"skills": ["/s"]});
+        let skills = json!({"subagents": ["/s"]});
         let found = problems(acp(Some("codex")), skills.clone());
         let [problem] = &found[..] else { panic!("{found:?}") };
         assert!(
-            problem.contains("`agents.one.setup.skills`") && problem.contains("preset `codex`"),
+            problem.contains("`agents.one.setup.subagents`") && problem.contains("preset `codex`"),
             "{problem}"
         );
         let mut lenient = skills;

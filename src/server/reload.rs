@@ -2,6 +2,7 @@
 
 use super::{Cards, Doors};
 use crate::access::Token;
+use crate::agent::BuiltSetup;
 use crate::config::{self, Config, ConfigSource, Loaded};
 use crate::signing;
 use std::io;
@@ -96,6 +97,8 @@ impl Doors {
         self.access.reload(&merged, &token);
         self.service.reload(&merged);
         let renewed = self.agents.reload(&merged, &agent_environment);
+        // Files that are declared may have changed.
+        self.agents.iter().filter_map(|agent| agent.setup.built()).for_each(BuiltSetup::request);
         reloaded.applied.extend(renewed.iter().map(|key| format!("agents.{key}.env")));
         *self.cards.write() = Arc::new(cards);
         *current = merged;

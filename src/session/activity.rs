@@ -59,6 +59,8 @@ pub enum WaitsFor {
     Start,
     /// A model API that was overloaded.
     ModelApi,
+    /// The set-up of its agent, which is being built (`agents.*.setup`).
+    Setup,
     /// A person at a terminal (`pilothouse sessions attach`).
     Terminal,
 }

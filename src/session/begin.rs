@@ -259,6 +259,9 @@ impl<'a> Begin<'a> {
     /// Makes the folder ready and starts the process.
     pub(super) async fn start(&mut self, slot: Place, files: Vec<File>) -> Result<(), Cause> {
         let deps = self.session.deps.clone();
+        if !self.session.agent.setup.is_ready() {
+            Box::pin(self.await_setup()).await?;
+        }
         let folder = self.make_folder().await?;
         // A folder is set up first; the copy of another session then replaces what the script has made in it.
         let is_fork = self.turn.fork.is_some();
@@ -343,8 +346,14 @@ impl<'a> Begin<'a> {
         if folder.is_new() {
             // Its folders were removed since it was set up, and are made by the set-up of today.
             self.session.row.ready = !self.session.agent.needs_setup();
-            let setup = self.session.agent.setup.as_ref();
-            self.session.row.setup = setup.map(|setup| setup.digest.clone());
+            Box::pin(self.session.note_setup()).await;
+            let agent = self.session.agent.clone();
+            let setup = agent.find_setup(self.session.row.setup.as_deref());
+            if let Some(setup) = setup.filter(|setup| setup.built_in.is_some()) {
+                let deps = self.session.deps.clone();
+                let adapted = Box::pin(start::adapt_home(&deps, Some(&setup), &folder)).await;
+                adapted.map_err(|error| fault(&error))?;
+            }
         }
         Ok(folder)
     }

@@ -41,7 +41,9 @@ pub(super) async fn ask_all(
     starting: &Arc<Semaphore>,
     places: &ProcessPlaces,
 ) {
-    for agent in deps.agents.iter().filter(|agent| agent.asks_its_cli()) {
+    // One whose set-up is not built yet is asked then.
+    let can_say = |agent: &&Arc<Agent>| agent.asks_its_cli() && agent.setup.is_ready();
+    for agent in deps.agents.iter().filter(can_say) {
         if deps.stop.run_until_cancelled(ask(deps, starting, agent, places)).await.is_none() {
             return;
         }
@@ -49,7 +51,7 @@ pub(super) async fn ask_all(
 }
 
 /// Asks one CLI and tells the store and the operator what is new.
-async fn ask(
+pub(super) async fn ask(
     deps: &Arc<SessionDeps>,
     starting: &Arc<Semaphore>,
     agent: &Arc<Agent>,

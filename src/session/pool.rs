@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct WarmProcess {
     /// The id of the session that it will be; names its folders.
     pub(super) session: Arc<str>,
+    /// The set-up that its HOME began with.
+    setup: Option<String>,
     /// The process.
     pub(super) running: Running,
 }
@@ -46,8 +48,9 @@ impl Pool {
             return None;
         }
         let (mut found, generation) = (None, agent.latest_env().generation);
+        let setup = agent.current_setup().map(|setup| setup.digest.clone());
         while let Some(mut warm) = self.pop(&agent.key) {
-            let is_current = warm.running.generation == generation;
+            let is_current = warm.running.generation == generation && warm.setup == setup;
             if is_current && warm.running.process.control.try_ended().is_none() {
                 found = Some(warm);
                 break;
@@ -151,7 +154,7 @@ impl Pool {
 /// Ends a warm process and removes its folders, while the caller goes on: it may hold the map of sessions.
 fn remove_later(deps: &SessionDeps, agent: &Agent, warm: WarmProcess) {
     let (workspaces, stop) = (agent.workspaces.clone(), deps.stop.clone());
-    let WarmProcess { session, running } = warm;
+    let WarmProcess { session, running, .. } = warm;
     drop(running);
     deps.actors.spawn(async move { remove(&workspaces, &session, &stop).await });
 }
@@ -187,7 +190,8 @@ async fn start(
     agent: &Arc<Agent>,
     place: &impl Fn() -> Option<Place>,
 ) -> Option<WarmProcess> {
-    let slot = place()?;
+    // What it would begin with is still being built.
+    let slot = Some(place()).filter(|_| agent.setup.is_ready())??;
     let permit = tokio::select! {
         biased;
         () = deps.stop.cancelled() => return None,
@@ -197,10 +201,11 @@ async fn start(
     let launch = |driver: &mut dyn Driver, setting: &Setting| {
         driver.launch(setting, &Turn::default()).map_err(|refusal| refusal.to_string())
     };
+    let setup = agent.current_setup().map(|setup| setup.digest.clone());
     let started = start_in(deps, agent, &session, slot, launch).await;
     drop(permit);
     match started {
-        Ok(running) => Some(WarmProcess { session, running }),
+        Ok(running) => Some(WarmProcess { session, setup, running }),
         Err(error) => {
             tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
             // A stop does not keep these from their end.
@@ -218,7 +223,11 @@ pub(super) async fn start_in(
     slot: Place,
     launch: impl FnOnce(&mut dyn Driver, &Setting) -> Result<Launch, String>,
 ) -> Result<Running, String> {
-    let folder = agent.workspaces.folder(session).await.map_err(|error| error.to_string())?;
+    let setup = agent.current_setup();
+    let workspaces = agent.workspaces_of(setup.as_deref());
+    let folder = workspaces.folder(session).await.map_err(|error| error.to_string())?;
+    let adapted = start::adapt_home(deps, setup.as_deref(), &folder).await;
+    adapted.map_err(|error| error.to_string())?;
     let mut driver = agent.driver();
     let places = deps.isolation.places(&folder);
     let setting = Setting {

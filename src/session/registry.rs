@@ -485,7 +485,7 @@ fn new_session(agent: &Agent, key: &SessionKey) -> SessionRow {
         conversation: None,
         ready: !agent.needs_setup(),
         checkout: None,
-        setup: agent.setup.as_ref().map(|setup| setup.digest.clone()),
+        setup: agent.current_setup().map(|setup| setup.digest.clone()),
         created: now,
         used: now,
     }

@@ -55,6 +55,8 @@ pub(super) struct SessionResources {
     pub(super) prepared: Option<Prepared>,
     /// Its folders, where they were made just now.
     folder: Option<Folder>,
+    /// The set-up that they begin with where they are made.
+    made_with: Option<String>,
     /// Its folders, where they are being made for a turn that has given up meanwhile.
     making: Option<MakingFolder>,
     /// What the store knows of the session.
@@ -125,6 +127,7 @@ impl SessionResources {
             stderr: SessionStderr::default(),
             prepared: None,
             folder: None,
+            made_with: None,
             making: None,
             snapshots: Snapshots::default(),
             remembered: None,
@@ -139,7 +142,11 @@ impl SessionResources {
 
     /// Makes the folders and the supervisor of a new session while its task is being stored.
     pub(super) async fn prepare(&mut self) {
-        let (workspaces, session) = (self.agent.workspaces.clone(), self.row.id.clone());
+        let session = self.row.id.clone();
+        let setup = self.agent.find_setup(self.row.setup.as_deref());
+        let workspaces = self.agent.workspaces_of(setup.as_deref());
+        self.made_with = setup.map(|setup| setup.digest.clone());
+        let is_ready = self.agent.setup.is_ready();
         let (launcher, is_here) = (self.deps.launcher.clone(), self.deps.isolation.is_here());
         let supervisor = async {
             match is_here {
@@ -147,9 +154,15 @@ impl SessionResources {
                 false => None,
             }
         };
-        let both = async { tokio::join!(workspaces.folder(&session), supervisor) };
-        let (folder, supervisor) = self.inbox.serve_while_preparing(both).await;
-        (self.folder, self.prepared) = (folder.ok(), supervisor);
+        let folder = async {
+            match is_ready {
+                true => workspaces.folder(&session).await.ok(),
+                // It begins with what is still being built.
+                false => None,
+            }
+        };
+        let both = async { tokio::join!(folder, supervisor) };
+        (self.folder, self.prepared) = self.inbox.serve_while_preparing(both).await;
     }
 
     /// The session's folders, made where they are missing. A turn that is interrupted does not wait for them; they
@@ -161,12 +174,23 @@ impl SessionResources {
         if let Some(folder) = self.folder.take() {
             return Ok(Ok(folder));
         }
-        let (workspaces, session) = (self.agent.workspaces.clone(), self.row.id.clone());
+        let setup = self.agent.current_setup();
+        let workspaces = self.agent.workspaces_of(setup.as_deref());
+        let session = self.row.id.clone();
+        self.made_with = setup.map(|setup| setup.digest.clone());
         let making = async move { workspaces.folder(&session).await };
         let making = self.making.insert(Box::pin(making));
         let made = self.inbox.wait_in_turn(deadline, making).await?;
         self.making = None;
         Ok(made)
+    }
+
+    /// Notes what folders that were made just now began with, where the store knows something else.
+    pub(super) async fn note_setup(&mut self) {
+        if self.row.setup != self.made_with {
+            self.row.setup.clone_from(&self.made_with);
+            self.note_use().await;
+        }
     }
 
     /// Waits for folders that are still being made for a turn that is over: two that make the same folders would
@@ -179,6 +203,7 @@ impl SessionResources {
         if self.folder.as_ref().is_some_and(Folder::is_new) {
             // The next turn may have another actor, which finds them made.
             self.row.ready = !self.agent.needs_setup();
+            self.note_setup().await;
             self.note_learned().await;
         }
     }

@@ -1,7 +1,7 @@
 //! Starting a process of a session in its sandbox, and what is held as long as it lives.
 
 use super::SessionDeps;
-use crate::agent::Agent;
+use crate::agent::{Agent, SetupRevision};
 use crate::repository::branch_of;
 use pilothouse_agents::claude::{STATE_FILE, trust_projects};
 use pilothouse_egress::{
@@ -11,6 +11,7 @@ use pilothouse_sandbox::isolation::{Places, Surroundings};
 use pilothouse_sandbox::process::{self, Prepared, Process};
 use pilothouse_sandbox::supervisor::Spec;
 use pilothouse_sandbox::workspace::Folder;
+use std::io;
 use std::sync::Arc;
 
 /// Bytes of the file in which a CLI keeps its state, as far as it is kept.
@@ -101,6 +102,43 @@ pub(super) async fn start_agent(
         folder.edit(STATE_FILE, LONGEST_STATE, edit).await?;
     }
     start(deps, agent, folder, policy, supervisor, spec).await
+}
+
+/// Files of Claude Code below HOME in which it notes paths.
+const PATH_FILES: [(&str, &str); 4] = [
+    STATE_FILE,
+    (".claude", "settings.json"),
+    (".claude/plugins", "installed_plugins.json"),
+    (".claude/plugins", "known_marketplaces.json"),
+];
+
+/// Gives a new HOME the paths of its own session where the script of the set-up has noted those that it knew.
+///
+/// # Errors
+///
+/// When one of the files cannot be read or written.
+pub(super) async fn adapt_home(
+    deps: &SessionDeps,
+    setup: Option<&SetupRevision>,
+    folder: &Folder,
+) -> io::Result<()> {
+    let Some(built_in) = setup.and_then(|setup| setup.built_in.clone()) else { return Ok(()) };
+    let places = deps.isolation.places(folder);
+    let own = [places.home, places.workspace];
+    if own == built_in {
+        return Ok(());
+    }
+    for file in PATH_FILES {
+        let (old, new) = (built_in.clone(), own.clone());
+        let replace = move |bytes: &[u8]| {
+            let text = std::str::from_utf8(bytes).ok()?;
+            let pairs = old.iter().zip(&new);
+            let replaced = pairs.fold(text.to_owned(), |text, (old, new)| text.replace(old, new));
+            (replaced != text).then(|| replaced.into_bytes())
+        };
+        folder.edit(file, LONGEST_STATE, replace).await?;
+    }
+    Ok(())
 }
 
 /// Starts a script of the server's own beside the agent, within `timeouts.start`. Dropping this ends the start.

@@ -308,18 +308,25 @@ fn loses_no_conversation_in_silence(agent: &Agent) {
 fn is_set_up_as_it_is_declared(agent: &Agent) {
     let model = Model::start();
     let bank = json!({"command": fake_agent(), "args": ["--mcp", "well"]});
-    let setup =
-        json!({"instructions": "Words of the operator: MARKER-OF-RULES", "mcp": {"bank": bank}});
+    let setup = json!({"instructions": "Words of the operator: MARKER-OF-RULES", "mcp": {"bank": bank},
+        "skills": ["skills"]});
     let asks = json!({"setup": setup, "asks": "allow"});
-    let world = agent.with(&model).config(json!({"agents": {agent.preset: asks}})).start();
+    let builder = agent.with(&model);
+    std::fs::create_dir_all(builder.cwd().join("skills/shelve")).unwrap();
+    let skill = "---\nname: shelve\ndescription: Shelves MARKER-OF-SKILL\n---\nShelve it.\n";
+    let world = builder
+        .file("skills/shelve/SKILL.md", 0o644, skill)
+        .config(json!({"agents": {agent.preset: asks}}))
+        .start();
     let task = world.send(message_in("c", "say hello"));
     assert_eq!(completed(&task), "hello");
     let seen = model.requests().pop().unwrap().body;
     assert!(seen.contains("MARKER-OF-RULES"), "{seen}");
+    assert!(seen.contains("MARKER-OF-SKILL"), "no skill is offered: {seen}");
     assert!(seen.contains("elicit"), "no tool of the server is offered: {seen}");
     let declared = task["metadata"]["setup"]["declared"].as_array().unwrap();
     assert!(declared.iter().all(|item| item["level"] == "delivered"), "{declared:?}");
-    assert_eq!(declared.len(), 2);
+    assert_eq!(declared.len(), 3);
 }
 
 /// Behind both walls, with its key outside and the model reached through the proxy alone.

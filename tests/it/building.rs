@@ -18,7 +18,7 @@ pub(crate) struct Builder {
     /// The configuration file.
     pub(crate) config: Value,
     text: Option<String>,
-    args: Vec<String>,
+    pub(crate) args: Vec<String>,
     env: Vec<(String, String)>,
     program: PathBuf,
     /// What the server is started through.

@@ -11,6 +11,7 @@ mod files;
 mod hooks;
 mod limits;
 mod networks;
+mod phases;
 mod plans;
 mod processes;
 mod repositories;

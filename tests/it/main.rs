@@ -94,6 +94,7 @@ mod same_everywhere;
 mod schemas;
 mod scripted_claude;
 mod send;
+mod setups;
 mod signatures;
 mod sizes;
 mod slow_reader;

@@ -498,7 +498,8 @@ fn a_sessions_branch_is_pulled_into_the_repository_that_it_is_a_clone_of() {
 
 // === over HTTP ===
 
-/// Serves the repositories below a folder as git itself does, and notes each request that asks for objects.
+/// Serves the repositories below a folder as git itself does, and notes each request that asks for objects. Not at the
+/// address that sandboxes reach without the proxy.
 const SMART_HTTP: &str = r#"
 import http.server, os, subprocess, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -523,25 +524,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = answer
     def log_message(self, *_):
         pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server = http.server.ThreadingHTTPServer(("127.0.0.2", 0), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()
 "#;
 
 /// Such a server, until it is dropped.
-struct SmartHttp {
+pub(crate) struct SmartHttp {
     child: Child,
-    url: String,
+    /// Its address.
+    pub(crate) url: String,
 }
 
 impl SmartHttp {
-    fn start(folder: &Path, log: &Path) -> Self {
+    pub(crate) fn start(folder: &Path, log: &Path) -> Self {
+        Self::run(SMART_HTTP, &[folder, log])
+    }
+
+    /// A program of Python that first prints its port.
+    pub(crate) fn run(program: &str, args: &[&Path]) -> Self {
         let mut python = Command::new("python3");
-        python.args(["-c", SMART_HTTP]).args([folder, log]).stdout(Stdio::piped());
+        python.args(["-c", program]).args(args).stdout(Stdio::piped());
         let mut child = python.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { child, url: format!("http://127.0.0.1:{}", line.trim()) }
+        Self { child, url: format!("http://127.0.0.2:{}", line.trim()) }
     }
 }
 

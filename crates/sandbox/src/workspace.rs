@@ -38,7 +38,10 @@ const UNFINISHED: &str = ".pilothouse-new-";
 
 /// Where sessions work.
 #[derive(Clone)]
-pub struct Workspaces(Arc<SharedWorkspaces>);
+pub struct Workspaces {
+    shared: Arc<SharedWorkspaces>,
+    defaults: Option<Arc<HomeDefaults>>,
+}
 
 struct SharedWorkspaces {
     settings: WorkspaceSettings,
@@ -108,28 +111,29 @@ pub struct Error {
 
 impl Workspaces {
     /// Those of an agent; what is missing is made later.
-    pub fn new(settings: WorkspaceSettings) -> Self {
+    pub fn new(mut settings: WorkspaceSettings) -> Self {
+        let defaults = settings.defaults.take().map(Arc::new);
         let missing = find_missing(&settings.homes).map(|folder| (folder, "state_dir"));
         let root = (!settings.is_shared).then(|| find_missing(&settings.root));
         let above_root = root.into_iter().flatten().map(|folder| (folder, "workspace.path"));
         let missing = missing.chain(above_root).collect();
-        Self(Arc::new(SharedWorkspaces { settings, missing }))
+        Self { shared: Arc::new(SharedWorkspaces { settings, missing }), defaults }
     }
 
-    /// New HOMEs begin with these files. To be said before anything else shares this value.
-    pub fn set_defaults(&mut self, defaults: HomeDefaults) {
-        let shared = Arc::get_mut(&mut self.0).expect("nothing shares it yet");
-        shared.settings.defaults = Some(defaults);
+    /// The same folders, where new HOMEs begin with these files.
+    #[must_use]
+    pub fn with_defaults(&self, defaults: HomeDefaults) -> Self {
+        Self { shared: self.shared.clone(), defaults: Some(Arc::new(defaults)) }
     }
 
     /// Makes the folders and checks them for writing. What is above sessions is for the server's user alone:
     /// agents choose the modes of what is below.
     pub fn check(&self) -> Result<(), Error> {
-        writable(&self.0.settings.root, "workspace.path")?;
-        writable(&self.0.settings.homes, "state_dir")?;
+        writable(&self.shared.settings.root, "workspace.path")?;
+        writable(&self.shared.settings.homes, "state_dir")?;
         // This one is ours, whoever made it; the root may be a folder of the operator's own, see `note`.
-        close_to_others(&self.0.settings.homes).map_err(|source| Error {
-            path: self.0.settings.homes.display().to_string(),
+        close_to_others(&self.shared.settings.homes).map_err(|source| Error {
+            path: self.shared.settings.homes.display().to_string(),
             key: "state_dir",
             source,
         })
@@ -146,14 +150,14 @@ impl Workspaces {
         let [homes, root] = self.above();
         make(root, "workspace.path")?;
         make(homes, "state_dir")?;
-        let is_above = !self.0.settings.is_shared;
+        let is_above = !self.shared.settings.is_shared;
         let folders = [(is_above.then_some(root), "workspace.path")]
             .into_iter()
             .chain([homes.parent(), Some(homes)].map(|folder| (folder, "state_dir")))
             .filter_map(|(folder, key)| Some((folder?, key)));
-        let missing = self.0.missing.iter().map(|(folder, key)| (folder.as_path(), *key));
+        let missing = self.shared.missing.iter().map(|(folder, key)| (folder.as_path(), *key));
         for (folder, key) in folders.chain(missing) {
-            let_group_pass(folder, self.0.settings.group).map_err(|source| Error {
+            let_group_pass(folder, self.shared.settings.group).map_err(|source| Error {
                 path: folder.display().to_string(),
                 key,
                 source,
@@ -164,12 +168,13 @@ impl Workspaces {
 
     /// What the operator should know: other users of the machine may enter the folder above sessions.
     pub fn note(&self) -> Option<String> {
-        let root = &self.0.settings.root;
+        let root = &self.shared.settings.root;
         let found = std::fs::metadata(root).ok()?;
         // Agents have passed it at an earlier start; they are no others.
-        let others = if found.gid() == self.0.settings.group { 0o001 } else { ENTERED_BY_OTHERS };
+        let others =
+            if found.gid() == self.shared.settings.group { 0o001 } else { ENTERED_BY_OTHERS };
         let mode = found.mode();
-        (!self.0.settings.is_shared && mode & others != 0).then(|| {
+        (!self.shared.settings.is_shared && mode & others != 0).then(|| {
             format!(
                 "other users of this machine may enter {} (mode {:o}), so they reach files whose modes an agent opens \
                  to them: `chmod 700 {0}`, or set `workspace.path`",
@@ -183,7 +188,7 @@ impl Workspaces {
     ///
     /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
     pub async fn folder(&self, session: &str) -> Result<Folder, Error> {
-        self.folder_from(session, self.0.settings.template.clone()).await
+        self.folder_from(session, self.shared.settings.template.clone()).await
     }
 
     /// The folders of a session that never has a turn, with an empty workspace.
@@ -192,7 +197,7 @@ impl Workspaces {
     }
 
     async fn folder_from(&self, session: &str, template: Option<PathBuf>) -> Result<Folder, Error> {
-        if self.0.settings.defaults.is_none()
+        if self.defaults.is_none()
             && template.is_none()
             && let Ok(made) = disk::at_once(|| self.make_folder(session, None))
         {
@@ -202,7 +207,7 @@ impl Workspaces {
         match off_worker(move || all.make_folder(&session, template.as_deref())).await {
             Ok(made) => made,
             Err(source) => {
-                let path = self.0.settings.homes.display().to_string();
+                let path = self.shared.settings.homes.display().to_string();
                 Err(Error { path, key: "state_dir", source })
             }
         }
@@ -210,8 +215,8 @@ impl Workspaces {
 
     fn make_folder(&self, session: &str, template: Option<&Path>) -> Result<Folder, Error> {
         let workspace = self.shown(session);
-        let home = self.0.settings.homes.join(session);
-        let has_new_home = match &self.0.settings.defaults {
+        let home = self.shared.settings.homes.join(session);
+        let has_new_home = match &self.defaults {
             Some(defaults) if !home.is_dir() => {
                 self.make_home(session, defaults)?;
                 true
@@ -220,15 +225,15 @@ impl Workspaces {
         };
         let has_new_workspace = match template {
             Some(template) if !workspace.is_dir() => {
-                let unfinished = self.0.settings.root.join(format!("{UNFINISHED}{session}"));
+                let unfinished = self.shared.settings.root.join(format!("{UNFINISHED}{session}"));
                 let how = (Links::Keep, "workspace.template", "workspace.path");
                 self.copy_into(&workspace, template, &unfinished, &unfinished, how)?;
                 true
             }
             Some(_) | None => make(&workspace, "workspace.path")?,
         };
-        let is_shared = self.0.settings.is_shared;
-        let is_empty = self.0.settings.defaults.is_none() && template.is_none();
+        let is_shared = self.shared.settings.is_shared;
+        let is_empty = self.defaults.is_none() && template.is_none();
         let is_all_new = has_new_home && has_new_workspace && is_empty;
         let is_new = has_new_home || has_new_workspace;
         Ok(Folder { workspace, home, is_new, is_all_new, is_shared })
@@ -236,9 +241,10 @@ impl Workspaces {
 
     /// A HOME with its defaults in it.
     fn make_home(&self, session: &str, defaults: &HomeDefaults) -> Result<(), Error> {
-        let home = self.0.settings.homes.join(session);
-        let unfinished = self.0.settings.homes.join(format!("{UNFINISHED}{session}"));
-        let how = (Links::Follow, defaults.key, "state_dir");
+        let home = self.shared.settings.homes.join(session);
+        let unfinished = self.shared.settings.homes.join(format!("{UNFINISHED}{session}"));
+        let links = if defaults.keeps_links { Links::Keep } else { Links::Follow };
+        let how = (links, defaults.key, "state_dir");
         let target = unfinished.join(defaults.below);
         self.copy_into(&home, &defaults.folder, &unfinished, &target, how)
     }
@@ -258,7 +264,7 @@ impl Workspaces {
         tree::remove(unfinished, &deadline).map_err(failed)?;
         make(target, key)?;
         let copying = Copying {
-            allowance: Allowance::new(self.0.settings.copy),
+            allowance: Allowance::new(self.shared.settings.copy),
             links,
             beside: None,
             deadline,
@@ -299,7 +305,7 @@ impl Workspaces {
     ) -> io::Result<bool> {
         // The workspace may be shared; a HOME never is.
         let session = to.home.file_name().unwrap_or_default().to_string_lossy();
-        let copied = match self.0.settings.is_shared {
+        let copied = match self.shared.settings.is_shared {
             false => self.copy_folders(from, &session, to, pattern, &stop),
             true => self.copy_transcript(from, to, pattern, &stop),
         };
@@ -321,20 +327,20 @@ impl Workspaces {
         pattern: Option<&str>,
         stop: &CancellationToken,
     ) -> io::Result<bool> {
-        let source = tree::open(&self.0.settings.root, from)?;
+        let source = tree::open(&self.shared.settings.root, from)?;
         let opened = source.try_clone()?;
-        let unfinished = self.0.settings.root.join(format!("{UNFINISHED}{session}"));
+        let unfinished = self.shared.settings.root.join(format!("{UNFINISHED}{session}"));
         let copy = unfinished.join("copy");
         DirBuilder::new().mode(0o700).create(&unfinished)?;
         std::fs::rename(&to.workspace, &copy)?;
         let copying = Copying {
-            allowance: Allowance::new(self.0.settings.copy),
+            allowance: Allowance::new(self.shared.settings.copy),
             links: Links::Keep,
             beside: Some(unfinished.join("names")),
             deadline: Deadline::at_stop(stop.clone()),
         };
         copying.run(source, tree::open(&unfinished, "copy")?)?;
-        if !tree::is_at(&opened, &self.0.settings.root.join(from))? {
+        if !tree::is_at(&opened, &self.shared.settings.root.join(from))? {
             return Err(io::Error::other("the session was removed while it was copied"));
         }
         let has_transcript = self.copy_transcript(from, to, pattern, stop)?;
@@ -353,13 +359,13 @@ impl Workspaces {
         let Some((before, after)) = pattern.and_then(|pattern| pattern.split_once("*/")) else {
             return Ok(false);
         };
-        let home = Inside::open(&self.0.settings.homes.join(from))?;
+        let home = Inside::open(&self.shared.settings.homes.join(from))?;
         let Some((name, folder)) = home.below(before).ok().and_then(|place| place.find(after))
         else {
             return Ok(false);
         };
         let target = Inside::open(&to.home)?.make(&format!("{before}/{name}"))?;
-        let mut allowance = Allowance::new(self.0.settings.copy);
+        let mut allowance = Allowance::new(self.shared.settings.copy);
         folder.copy_file(after, &target, &mut allowance, &Deadline::at_stop(stop.clone()))?;
         Ok(true)
     }
@@ -393,36 +399,36 @@ impl Workspaces {
 
     /// The folders that hold a folder for each session.
     fn parents(&self) -> impl Iterator<Item = &Path> {
-        let root = (!self.0.settings.is_shared).then_some(self.0.settings.root.as_path());
-        [self.0.settings.homes.as_path()].into_iter().chain(root)
+        let root = (!self.shared.settings.is_shared).then_some(self.shared.settings.root.as_path());
+        [self.shared.settings.homes.as_path()].into_iter().chain(root)
     }
 
     /// The folder that holds each HOME, and the one that sessions work in or that holds a folder for each.
     pub fn above(&self) -> [&Path; 2] {
-        [&self.0.settings.homes, &self.0.settings.root]
+        [&self.shared.settings.homes, &self.shared.settings.root]
     }
 
     /// The folder that a session works in, for people.
     pub fn shown(&self, session: &str) -> PathBuf {
-        match self.0.settings.is_shared {
-            false => self.0.settings.root.join(session),
-            true => self.0.settings.root.clone(),
+        match self.shared.settings.is_shared {
+            false => self.shared.settings.root.join(session),
+            true => self.shared.settings.root.clone(),
         }
     }
 
     /// The folder that sessions work in, or that holds a folder for each.
     pub fn root(&self) -> &Path {
-        &self.0.settings.root
+        &self.shared.settings.root
     }
 
     /// The one folder of all sessions, where they share one.
     pub fn shared(&self) -> Option<&Path> {
-        (self.0.settings.is_shared).then_some(self.0.settings.root.as_path())
+        (self.shared.settings.is_shared).then_some(self.shared.settings.root.as_path())
     }
 
     /// The session script, if there is one.
     pub fn script(&self) -> Option<&Path> {
-        self.0.settings.script.as_deref()
+        self.shared.settings.script.as_deref()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Plugins of Claude Code as they lie in folders: found in a marketplace, named, and made loadable.
 
+use super::agent_plugin;
 use super::tree::RevisionTree;
 use crate::plain_file;
 use serde::Deserialize;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 const MANIFEST: &str = ".claude-plugin/plugin.json";
 /// Where a marketplace says what it has.
 const CATALOGUE: &str = ".claude-plugin/marketplace.json";
+/// Where a plugin has its MCP servers.
+const SERVERS: &str = ".mcp.json";
 /// Bytes of such a file at most.
 const LONGEST: u64 = 1024 * 1024;
 
@@ -37,11 +40,18 @@ pub(super) struct FoundPlugin {
     folder: PathBuf,
     /// Its manifest, where its folder has none.
     manifest: Option<Value>,
+    /// Its MCP servers in the form of Claude Code, where they have another one.
+    servers: Option<Value>,
+    /// Fields of its manifest that are left out.
+    pub(super) left_out: Vec<String>,
 }
 
 /// The plugin in a folder.
 pub(super) fn in_folder(folder: &Path) -> Result<FoundPlugin, String> {
     let manifest = folder.join(MANIFEST);
+    if let Some(found) = in_other_format(folder)? {
+        return Ok(found);
+    }
     let (name, missing) = if manifest.is_file() {
         let manifest: Value = read(&manifest)?;
         (manifest["name"].as_str().unwrap_or_default().to_owned(), None)
@@ -59,6 +69,27 @@ pub(super) fn in_folder(folder: &Path) -> Result<FoundPlugin, String> {
     FoundPlugin::of(name, folder.to_owned(), missing)
 }
 
+/// The Agent Plugin in a folder, where it is one and has no manifest of Claude Code.
+fn in_other_format(folder: &Path) -> Result<Option<FoundPlugin>, String> {
+    let file = folder.join(agent_plugin::MANIFEST);
+    if folder.join(MANIFEST).exists() || !file.is_file() {
+        return Ok(None);
+    }
+    let manifest: Value = read(&file)?;
+    if !agent_plugin::is_one(&manifest) {
+        return Ok(None);
+    }
+    let (manifest, left_out) = agent_plugin::translate_manifest(&manifest)?;
+    let name = manifest["name"].as_str().unwrap_or_default().to_owned();
+    let file = folder.join(agent_plugin::SERVERS);
+    let servers = match file.exists() {
+        true => Some(agent_plugin::translate_servers(&read(&file)?)?),
+        false => None,
+    };
+    let found = FoundPlugin::of(name, folder.to_owned(), Some(manifest))?;
+    Ok(Some(FoundPlugin { servers, left_out, ..found }))
+}
+
 /// The plugin of this name in the marketplace that lies in a folder.
 pub(super) fn in_marketplace(folder: &Path, name: &str) -> Result<FoundPlugin, String> {
     let catalogue: Catalogue = read(&folder.join(CATALOGUE))?;
@@ -71,7 +102,8 @@ pub(super) fn in_marketplace(folder: &Path, name: &str) -> Result<FoundPlugin, S
     };
     let Some(source) = entry.get("source").and_then(Value::as_str) else {
         return Err(format!(
-            "the plugin `{name}` does not lie in the marketplace but elsewhere ({}); get it into a folder and name that",
+            "the plugin `{name}` does not lie in the marketplace but elsewhere ({}); name that among `setup.sources`, and the plugin \
+             `source:NAME`",
             entry.get("source").unwrap_or(&Value::Null)
         ));
     };
@@ -86,6 +118,9 @@ pub(super) fn in_marketplace(folder: &Path, name: &str) -> Result<FoundPlugin, S
     let found = real(&inside)?;
     if !found.starts_with(real(folder)?) {
         return Err(format!("the source of the plugin `{name}` leads out of the marketplace"));
+    }
+    if let Some(plugin) = in_other_format(&found)? {
+        return Ok(plugin);
     }
     let is_loadable = found.join(MANIFEST).is_file();
     let mut manifest = entry.clone();
@@ -105,7 +140,7 @@ impl FoundPlugin {
                 "a plugin cannot be called `{name}`: use letters, digits, `-`, `_` and `.`"
             ));
         }
-        Ok(Self { name, folder, manifest })
+        Ok(Self { name, folder, manifest, servers: None, left_out: Vec::new() })
     }
 
     /// Puts it into a revision; its folder there.
@@ -116,10 +151,11 @@ impl FoundPlugin {
         }
         let copied = tree.copy(&self.folder, &place);
         copied.map_err(|error| format!("the plugin `{}`: {error}", self.name))?;
-        if let Some(manifest) = &self.manifest {
-            let written =
-                tree.write(&format!("{place}/{MANIFEST}"), manifest.to_string().as_bytes());
-            written.map_err(|error| error.to_string())?;
+        for (file, text) in [(MANIFEST, &self.manifest), (SERVERS, &self.servers)] {
+            if let Some(text) = text {
+                let written = tree.write(&format!("{place}/{file}"), text.to_string().as_bytes());
+                written.map_err(|error| error.to_string())?;
+            }
         }
         Ok(place)
     }

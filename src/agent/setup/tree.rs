@@ -18,7 +18,12 @@ pub(super) struct RevisionTree {
     entries: u64,
     bytes: u64,
     seen: Sha256,
+    /// Names and values of what no file may hold.
+    secrets: Vec<(String, String)>,
 }
+
+/// Bytes that a value has at least before a file that holds it is taken for a leak.
+const SHORTEST_SECRET: usize = 8;
 
 impl RevisionTree {
     /// An empty folder at this path, with nothing of an earlier try in it.
@@ -28,13 +33,68 @@ impl RevisionTree {
             _ => {}
         }
         make_folder(root)?;
-        Ok(Self {
+        Ok(Self::over(root, limits))
+    }
+
+    /// A folder that is there already, to which more is added.
+    pub(super) fn over(root: &Path, limits: &CopyLimits) -> Self {
+        Self {
             root: root.to_owned(),
             limits: limits.clone(),
             entries: limits.entries,
             bytes: limits.size.get(),
             seen: Sha256::new(),
-        })
+            secrets: Vec::new(),
+        }
+    }
+
+    /// Refuses files that hold one of these values.
+    pub(super) fn refuse(&mut self, secrets: &[(String, String)]) {
+        let long = secrets.iter().filter(|(_, value)| value.len() >= SHORTEST_SECRET);
+        self.secrets = long.cloned().collect();
+    }
+
+    /// Copies what a sandbox has left in a HOME there. Links stay links and are not followed: they are the agents'.
+    /// What works only while its process lives is left out.
+    pub(super) fn copy_home(&mut self, from: &Path, place: &str) -> io::Result<()> {
+        self.copy_entries(from, place, 0)
+    }
+
+    fn copy_entries(&mut self, from: &Path, place: &str, depth: usize) -> io::Result<()> {
+        self.check_depth(depth)?;
+        make_folder(&self.root.join(place))?;
+        for entry in fs::read_dir(from).map_err(|error| named(from, &error))? {
+            let entry = entry?;
+            let (path, kind) = (entry.path(), entry.file_type()?);
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                return Err(io::Error::other(format!(
+                    "{} holds a name that is not UTF-8",
+                    from.display()
+                )));
+            };
+            let place = format!("{place}/{name}");
+            self.take_entry()?;
+            if kind.is_dir() {
+                self.copy_entries(&path, &place, depth + 1)?;
+            } else if kind.is_symlink() {
+                std::os::unix::fs::symlink(fs::read_link(&path)?, self.root.join(&place))?;
+            } else if kind.is_file() {
+                let mut file = plain_file::open(&path).map_err(|error| named(&path, &error))?;
+                let mode = file.metadata()?.mode() & 0o777 | 0o600;
+                self.put(&place, &mut file, mode)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_depth(&self, depth: usize) -> io::Result<()> {
+        let most = self.limits.depth;
+        if depth < most {
+            return Ok(());
+        }
+        let words = format!("folders more than {most} deep (`sessions.copy.depth`)");
+        Err(io::Error::other(words))
     }
 
     /// The digest of all that was put there, and of these words.
@@ -58,7 +118,7 @@ impl RevisionTree {
 
     /// Puts a file with this text there.
     pub(super) fn write(&mut self, place: &str, text: &[u8]) -> io::Result<()> {
-        self.put(place, &mut &*text, false)
+        self.put(place, &mut &*text, 0o644)
     }
 
     /// Copies a file or a folder there. Links are followed where they lead to something in the same folder.
@@ -87,13 +147,9 @@ impl RevisionTree {
             }
             let is_program = found.mode() & 0o111 != 0;
             let mut file = plain_file::open(&real).map_err(|error| named(from, &error))?;
-            return self.put(place, &mut file, is_program);
+            return self.put(place, &mut file, if is_program { 0o755 } else { 0o644 });
         }
-        if depth >= self.limits.depth {
-            let most = self.limits.depth;
-            let words = format!("folders more than {most} deep (`sessions.copy.depth`)");
-            return Err(io::Error::other(words));
-        }
+        self.check_depth(depth)?;
         make_folder(&self.root.join(place))?;
         let entries = fs::read_dir(&real).map_err(|error| named(from, &error))?;
         let mut names = Vec::new();
@@ -127,17 +183,17 @@ impl RevisionTree {
         Ok(())
     }
 
-    fn put(&mut self, place: &str, from: &mut dyn Read, is_program: bool) -> io::Result<()> {
+    fn put(&mut self, place: &str, from: &mut dyn Read, mode: u32) -> io::Result<()> {
         let path = self.root.join(place);
         path.parent().map_or(Ok(()), make_folder)?;
-        let mode = if is_program { 0o755 } else { 0o644 };
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&path)?;
         self.seen.update((place.len() as u64).to_le_bytes());
         self.seen.update(place);
-        self.seen.update([u8::from(is_program)]);
+        self.seen.update([u8::from(mode & 0o111 != 0)]);
         let mut content = Sha256::new();
         let mut chunk = vec![0; 64 * 1024];
+        let mut leaks = SecretSearch::new(&self.secrets);
         loop {
             let length = from.read(&mut chunk)?;
             if length == 0 {
@@ -148,12 +204,43 @@ impl RevisionTree {
                 io::Error::other(format!("files of more than {most} (`sessions.copy.size`)"))
             });
             self.bytes = left?;
+            if let Some(name) = leaks.find(&chunk[..length]) {
+                let words = format!("{place} holds the value of {name} (`setup.secrets`)");
+                return Err(io::Error::other(words));
+            }
             content.update(&chunk[..length]);
             file.write_all(&chunk[..length])?;
         }
         self.seen.update(content.finalize());
         // Whatever the server's umask is: agents may have users of their own.
         file.set_permissions(fs::Permissions::from_mode(mode))
+    }
+}
+
+/// Looks for secrets in a file that is read piece by piece.
+struct SecretSearch<'a> {
+    secrets: &'a [(String, String)],
+    /// The end of the last piece, in which one may have begun.
+    kept: Vec<u8>,
+    longest: usize,
+}
+
+impl<'a> SecretSearch<'a> {
+    fn new(secrets: &'a [(String, String)]) -> Self {
+        let longest = secrets.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
+        Self { secrets, kept: Vec::new(), longest }
+    }
+
+    /// The name of a secret that has come to its end in this piece.
+    fn find(&mut self, piece: &[u8]) -> Option<&'a str> {
+        if self.secrets.is_empty() {
+            return None;
+        }
+        self.kept.extend_from_slice(piece);
+        let holds = |value: &str| memchr::memmem::find(&self.kept, value.as_bytes()).is_some();
+        let found = self.secrets.iter().find(|(_, value)| holds(value));
+        self.kept.drain(..self.kept.len().saturating_sub(self.longest - 1));
+        found.map(|(name, _)| name.as_str())
     }
 }
 
@@ -216,6 +303,35 @@ mod tests {
         symlink("../secret", from.join("out")).unwrap();
         let error = tree(root.path()).copy(&from, "in").unwrap_err().to_string();
         assert!(error.contains("leads out of"), "{error}");
+    }
+
+    #[test]
+    fn links_of_a_home_stay_links_and_pipes_are_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        let from = root.path().join("from");
+        fs::create_dir_all(from.join("bin")).unwrap();
+        fs::write(from.join("key"), "k").unwrap();
+        fs::set_permissions(from.join("key"), fs::Permissions::from_mode(0o400)).unwrap();
+        symlink("/etc/passwd", from.join("bin/out")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, from.join("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        let mut made = tree(root.path());
+        made.copy_home(&from, "home").unwrap();
+        assert_eq!(fs::read_link(made.path("home/bin/out")).unwrap(), Path::new("/etc/passwd"));
+        assert!(!made.has("home/pipe"));
+        let mode = fs::metadata(made.path("home/key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_holds_a_secret_is_refused_with_its_name_also_over_the_end_of_a_piece() {
+        let secrets = [("TOKEN".to_owned(), "s3cret-of-the-set-up".to_owned())];
+        let text = format!("{}{}", "x".repeat(64 * 1024 - 5), secrets[0].1);
+        let root = tempfile::tempdir().unwrap();
+        let mut made = tree(root.path());
+        made.refuse(&secrets);
+        made.write("home/fine", b"s3cret-of-the-set").unwrap();
+        let error = made.write("home/.npmrc", text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "home/.npmrc holds the value of TOKEN (`setup.secrets`)");
     }
 
     #[test]

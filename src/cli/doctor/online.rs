@@ -1,7 +1,7 @@
 //! `doctor --online`: one real turn of the default agent, through a server of its own that keeps nothing: program,
 //! sandbox, proxy, credential and model at once.
 
-use super::trial::TrialServer;
+use crate::cli::trial::TrialServer;
 use crate::client::failure::Failure;
 use crate::client::report::Report;
 use crate::config::Loaded;

@@ -6,8 +6,8 @@
 //! made, its script runs, the process starts in its sandbox, MCP servers are waited for, and the CLI says what it has
 //! loaded. So what is shown is what a caller would see.
 
-use super::trial::TrialServer;
 use crate::agent::Agent;
+use crate::cli::trial::TrialServer;
 use crate::client::failure::{Failure, causes};
 use crate::client::report::Report;
 use crate::config::{Age, Config, DriverKind, Loaded, SkillsSource};
@@ -53,6 +53,8 @@ pub(super) async fn try_sessions(
 /// One command of the CLI's own may be run, and not for long.
 fn adjust(config: &mut Config) {
     let turn = config.timeouts.init.get() + config.timeouts.mcp.get() + PATIENCE;
+    // Its sources, then its script.
+    let turn = turn + config.timeouts.setup.get() * 2;
     config.timeouts.turn = Age::from_secs(turn.as_secs()).unwrap_or(config.timeouts.turn);
     for agent in config.agents.values_mut() {
         agent.skills_source = SkillsSource::Files;

@@ -1,8 +1,10 @@
 //! What sets the folder of a new session up, in the session's sandbox and as its agent's user.
 
+use super::super::activity::WaitsFor;
 use super::super::ending::{Cause, fault_with};
 use super::super::start::DoorWords;
 use super::Begin;
+use crate::agent::SetupState;
 use pilothouse_egress::Policy;
 use pilothouse_sandbox::isolation::{Obstacle, Places};
 use pilothouse_sandbox::supervisor::Spec;
@@ -79,6 +81,37 @@ impl Begin<'_> {
             return Err(fault_with(&message, fault.hint()));
         }
         Ok(ended)
+    }
+
+    /// Waits until there is a set-up for a new session, visible in the task.
+    pub(super) async fn await_setup(&mut self) -> Result<(), Cause> {
+        let agent = self.session.agent.clone();
+        // A session that has begun goes on with what it began with.
+        let has_begun = self.session.row.conversation.is_some();
+        let Some(built) = agent.setup.built().filter(|_| !has_begun) else { return Ok(()) };
+        let mut state = built.subscribe();
+        built.request();
+        let data = serde_json::json!({"kind": "setup-build"});
+        self.turn.translator.status("the set-up of the agent is being built", Some(data));
+        self.show().await;
+        let settled = async move {
+            let is_over = |state: &SetupState| state.current.is_some() || state.failure.is_some();
+            let settled = state.wait_for(is_over).await;
+            settled
+                .ok()
+                .filter(|state| state.current.is_none())
+                .and_then(|state| state.failure.clone())
+        };
+        match self.wait_for(WaitsFor::Setup, settled).await? {
+            None => Ok(()),
+            Some(why) => {
+                let hint = format!(
+                    "the operator must correct `agents.{0}.setup`, or allow what it asks for in `agents.{0}.egress.setup`",
+                    agent.key
+                );
+                Err(fault_with(&format!("the set-up of the agent could not be built: {why}"), hint))
+            }
+        }
     }
 
     /// Runs the session script, visible in the task.

@@ -49,6 +49,11 @@ fn with_everything(model: &Model, backend: &str) -> Builder {
         "command": "touch hooked; test -f \"$CLAUDE_PLUGIN_ROOT/hooks/hooks.json\" && touch rooted"}]}]}});
     let catalogue = json!({"name": "ours", "owner": {"name": "us"}, "plugins": [
         {"name": "tools", "source": "./plugins/tools", "description": "Tools", "strict": false}]});
+    let schema = "https://agent-plugins.org/schemas/1.0.0/plugin.schema.json";
+    let manifest = json!({"$schema": schema, "name": "kit", "version": "1.0.0"});
+    let shelf = format!("test -f \"$1/plugin.json\" && exec {} --mcp well", fake_agent());
+    let shelf = json!({"mcpServers": {"shelf": {"type": "stdio", "command": "sh",
+        "args": ["-c", shelf, "sh", "${PLUGIN_ROOT}"]}}});
     let builder = with_files(
         claude(model),
         [
@@ -60,6 +65,9 @@ fn with_everything(model: &Model, backend: &str) -> Builder {
             ("market/plugins/tools/skills/knot/SKILL.md", &SKILL.replace("greet", "knot")),
             ("market/plugins/tools/hooks/hooks.json", &hook.to_string()),
             ("market/plugins/tools/.mcp.json", &server.to_string()),
+            ("kit/plugin.json", &manifest.to_string()),
+            ("kit/mcp.json", &shelf.to_string()),
+            ("kit/skills/shelve/SKILL.md", &SKILL.replace("greet", "shelve")),
         ],
     );
     let bank = json!({"command": fake_agent(), "args": ["--mcp", "${BANK_MODE:-well}"],
@@ -73,10 +81,10 @@ fn with_everything(model: &Model, backend: &str) -> Builder {
             "commands": ["commands/review.md"],
             "mcp": {"bank": bank},
             "marketplaces": {"ours": "market"},
-            "plugins": ["tools@ours"],
+            "plugins": ["tools@ours", "kit"],
             "settings": {"includeCoAuthoredBy": false},
             "permissions": {
-                "allow": ["mcp__bank", "mcp__plugin_tools_ledger", "Bash(echo:*)"],
+                "allow": ["mcp__bank", "mcp__plugin_tools_ledger", "mcp__plugin_kit_shelf", "Bash(echo:*)"],
                 "deny": ["Bash(echo denied)"],
             },
         }),
@@ -105,6 +113,7 @@ fn everything_that_is_declared_is_used_in_a_turn_and_the_task_says_that_it_was_l
             "subagent scout: loaded",
             "command review: loaded",
             "plugin tools: loaded",
+            "plugin kit: loaded",
             "mcp-server bank: loaded",
         ]
     );
@@ -114,6 +123,8 @@ fn everything_that_is_declared_is_used_in_a_turn_and_the_task_says_that_it_was_l
     assert_eq!(answer(&say("tool Skill {\"skill\":\"tools:knot\"}")), "the skill spoke");
     assert_eq!(answer(&say("rawtool mcp__bank__echo {}")), "done: echoed");
     assert_eq!(answer(&say("rawtool mcp__plugin_tools_ledger__echo {}")), "done: echoed");
+    assert_eq!(answer(&say("rawtool mcp__plugin_kit_shelf__echo {}")), "done: echoed");
+    assert_eq!(answer(&say("tool Skill {\"skill\":\"kit:shelve\"}")), "the skill spoke");
     let call = r#"{"subagent_type":"scout","description":"d","prompt":"say found","run_in_background":false}"#;
     assert!(answer(&say(&format!("tool Agent {call}"))).contains("found"));
     let mut command = crate::reading::message_in(context, "the crew");

@@ -19,6 +19,8 @@ pub struct Preset {
     pub env: &'static [(&'static str, &'static str)],
     /// The file below HOME from which it reads words for its model, where that was tested.
     pub instructions: Option<&'static str>,
+    /// The folder below HOME in which it looks for skills, where that was tested.
+    pub skills: Option<&'static str>,
 }
 
 /// All known agents.
@@ -32,6 +34,7 @@ pub const PRESETS: &[Preset] = &[
         credentials: &["OPENAI_API_KEY", "CODEX_API_KEY"],
         env: &[],
         instructions: Some(".codex/AGENTS.md"),
+        skills: Some(".codex/skills"),
     },
     Preset {
         name: "gemini",
@@ -43,6 +46,7 @@ pub const PRESETS: &[Preset] = &[
         // A folder that nobody has trusted by hand would be read-only.
         env: &[("GEMINI_CLI_TRUST_WORKSPACE", "true")],
         instructions: Some(".gemini/GEMINI.md"),
+        skills: Some(".gemini/skills"),
     },
     Preset {
         name: "opencode",
@@ -53,6 +57,7 @@ pub const PRESETS: &[Preset] = &[
         credentials: &["OPENCODE_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"],
         env: &[("OPENCODE_DISABLE_AUTOUPDATE", "true")],
         instructions: None,
+        skills: None,
     },
     Preset {
         name: "qwen",
@@ -63,6 +68,7 @@ pub const PRESETS: &[Preset] = &[
         credentials: &["OPENAI_API_KEY"],
         env: &[],
         instructions: None,
+        skills: None,
     },
     Preset {
         name: "copilot",
@@ -73,6 +79,7 @@ pub const PRESETS: &[Preset] = &[
         credentials: &["COPILOT_GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"],
         env: &[("COPILOT_AUTO_UPDATE", "false")],
         instructions: None,
+        skills: None,
     },
     Preset {
         name: "claude-acp",
@@ -87,6 +94,7 @@ pub const PRESETS: &[Preset] = &[
             ("DISABLE_AUTOUPDATER", "1"),
         ],
         instructions: None,
+        skills: None,
     },
 ];
 

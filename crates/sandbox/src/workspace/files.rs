@@ -101,7 +101,7 @@ impl Workspaces {
     ///
     /// `NotFound` where the workspace is not there, or not there any more.
     pub async fn files(&self, session: &str) -> io::Result<SessionFiles> {
-        let (folder, is_own) = (self.shown(session), !self.0.settings.is_shared);
+        let (folder, is_own) = (self.shown(session), !self.shared.settings.is_shared);
         if let Ok(opened) = at_once(|| SessionFiles::open(&folder, is_own)) {
             return opened;
         }
@@ -110,7 +110,7 @@ impl Workspaces {
 
     /// What may be copied at once.
     pub fn copy_limits(&self) -> CopyLimits {
-        self.0.settings.copy
+        self.shared.settings.copy
     }
 }
 

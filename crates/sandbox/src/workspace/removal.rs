@@ -63,7 +63,7 @@ impl Workspaces {
 
     /// Removes the folders of a session whose copy was not finished.
     pub(super) fn remove_half_made(&self, session: &str) -> io::Result<()> {
-        let parent = &self.0.settings.root;
+        let parent = &self.shared.settings.root;
         let unfinished = parent.join(format!("{UNFINISHED}{session}"));
         // Under this name each sweep goes on with it.
         match std::fs::rename(unfinished, parent.join(format!("{REMOVED}{session}"))) {
@@ -80,7 +80,7 @@ impl Workspaces {
             for name in names(parent) {
                 if name.strip_prefix(UNFINISHED).is_some_and(is_session) {
                     left.unfinished.push(parent.join(name));
-                } else if is_session(&name) && parent == self.0.settings.homes {
+                } else if is_session(&name) && parent == self.shared.settings.homes {
                     // What merely looks like a session in a folder of the user's may be anything.
                     left.sessions.push(Arc::from(name));
                 }
