@@ -88,6 +88,11 @@ impl Client {
         Some(Write::Trace(Box::new(TraceRow { n, at, note })))
     }
 
+    /// The same for a message that comes now.
+    fn note_trace_now(&self, n: i64) -> Option<Write> {
+        self.note_trace(n, Timestamp::now())
+    }
+
     /// What this client may see.
     pub fn scope(&self) -> Scope {
         self.caller.scope(&self.agent.key)

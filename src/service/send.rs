@@ -346,8 +346,7 @@ impl Service {
         if let Some(agent) = agent {
             self.wait_for_limit(agent, &mut admission)?;
         }
-        let noted = client.note_trace(log.n, Timestamp::now());
-        also.extend(admission.write().into_iter().chain(noted));
+        also.extend(admission.write().into_iter().chain(client.note_trace_now(log.n)));
         let answering = match ended {
             Some((decision, ask, act)) => {
                 match self.begin_answer(&ask, &decision, (act, &mut also)) {

@@ -258,6 +258,10 @@ impl Derivation<'_> {
         let known = pop_if(&mut self.messages, |(came, _)| *came <= at);
         let (came, context) = known.map_or((None, None), |(at, context)| (Some(at), Some(context)));
         let parent = context.and_then(|context| context.parent);
+        if self.request.is_none() && parent.is_none() {
+            // A later message may have one.
+            self.id = trace_of_task(self.task.id.as_str());
+        }
         let trace = parent.map_or(self.id, |parent| parent.trace);
         let place = (trace, parent.map(|parent| parent.span));
         let mut span = self.span("request", self.ended, place, SpanKind::Request);
