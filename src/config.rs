@@ -18,6 +18,7 @@ mod isolation;
 mod layers;
 mod node;
 mod notifications;
+mod oidc;
 mod origin;
 mod own;
 mod paths;
@@ -28,6 +29,7 @@ mod sandbox;
 mod secrets;
 mod setup;
 mod streams;
+mod tls;
 mod tokens;
 mod tree;
 mod trust;
@@ -48,6 +50,7 @@ pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
 pub use notifications::{
     NotificationTarget, Notifications, NotifyOn, PLACES, TargetKind, fill_template,
 };
+pub use oidc::{JwtAlgorithm, Oidc, is_issuer_url};
 pub use origin::Origin;
 pub use own::Record;
 pub use reload::ConfigSource;
@@ -57,6 +60,7 @@ pub use setup::{
     DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
 };
 pub use streams::{AnswerForm, PushEvents, Streams};
+pub use tls::Tls;
 pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
@@ -147,6 +151,8 @@ section! {
         pub grpc_reflection: bool,
         /// Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
         pub trusted_proxies: Vec<String>,
+        /// Certificates; plain HTTP without them.
+        pub tls: Tls,
     }
 }
 
@@ -188,6 +194,8 @@ section! {
         pub tokens: BTreeMap<String, CallerToken>,
         /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
         pub priorities: BTreeMap<String, u8>,
+        /// Tokens that an identity provider signs.
+        pub oidc: Oidc,
         /// Whether a token is asked for at all.
         pub required: bool = true,
         /// Accepts `required: false` on an address that is not loopback.
