@@ -47,7 +47,7 @@ pub use link::LinkRow;
 pub use report::{Usage, UsageOf, UsageReport};
 pub use result::{BASE_PATCH, ResultRow, TURN_PATCH};
 pub use session_page::{SessionPage, SessionPlace};
-pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
+pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction, StoreCopy, check_copy};
 pub use token::TokenRow;
 pub use usage::{Account, Used};
 

@@ -2,6 +2,7 @@
 
 mod anybody;
 mod asks;
+mod copy;
 mod counts;
 mod erase;
 mod grants;
@@ -17,6 +18,7 @@ mod setups;
 mod tokens;
 mod usage;
 
+pub use copy::{StoreCopy, check_copy};
 use counts::Counts;
 use migrations::{DatabaseFile, Upgrade};
 pub(super) use opening::lock;

@@ -26,6 +26,7 @@ mod asks;
 mod attach;
 mod audit;
 mod audit_page;
+mod backup;
 mod bad_input;
 mod bare;
 mod bounds;
