@@ -342,6 +342,11 @@ impl App {
     }
 }
 
+/// What is to be said of the server's certificate, where it has one.
+pub fn describe_certificate(config: &Config) -> Result<Option<String>, Error> {
+    Ok(ServerTls::load(&config.server.tls)?.map(|tls| tls.describe()))
+}
+
 /// Makes the folder of the mirror that an agent's sessions read.
 fn prepare_mirror(agent: &Agent) -> Result<(), Error> {
     let what = "cannot make the mirror of a repository in the state folder";

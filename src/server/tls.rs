@@ -160,6 +160,15 @@ impl ServerTls {
         self.current.read().fingerprint.clone()
     }
 
+    /// Until when the certificate holds, for people.
+    pub fn describe(&self) -> String {
+        match (self.note(), self.current.read().ends) {
+            (Some(note), _) => note,
+            (None, Some(ends)) => format!("holds until {ends}"),
+            (None, None) => "holds".to_owned(),
+        }
+    }
+
     /// The warning of a certificate that ends soon, for the start.
     pub fn note(&self) -> Option<String> {
         let ends = self.current.read().ends?;

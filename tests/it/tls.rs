@@ -212,6 +212,22 @@ fn a_certificate_that_cannot_be_used_is_refused_at_the_start_with_the_reason() {
     }
     let open = World::describe().tls(&good).file("server-key.pem", 0o644, &good.key).fails();
     assert!(open.stderr.contains("everybody on this machine can read"), "{}", open.stderr);
+    // The operator can know before a start.
+    for (issued, words) in
+        [(&authority.expired(), "ended at 2021-01-01"), (&good, "holds until 4096-")]
+    {
+        let described = World::describe().tls(issued);
+        described.write_config();
+        let output = Command::new(env!("CARGO_BIN_EXE_pilothouse"))
+            .args(["doctor", "--trust-folder"])
+            .current_dir(described.cwd())
+            .env_clear()
+            .env("HOME", described.path("home"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains(words), "{said}");
+    }
     let lone = World::describe().config(json!({"server": {"tls": {"cert": "x.pem"}}})).fails();
     assert!(lone.stderr.contains("`server.tls.key` is not"), "{}", lone.stderr);
 }
