@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-clients test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-clients test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench bench-repository fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -89,6 +89,10 @@ soak: ## full numbers on a release build: 10,000 hang-ups, 300 kills, crowds, 1,
 
 bench: ## the table of figures: release build, native stub agent, durable store
 	@exec tools/bench.sh $(ARGS)
+
+bench-repository: ## what a session costs in a repository of 50,000 files, beside git itself (a minute; ARGS="--files 5000")
+	@$(CARGO) build --release --quiet
+	@exec tools/bench-repository.py $(ARGS)
 
 fmt: ## format everything
 	$(CARGO) fmt --all

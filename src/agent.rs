@@ -14,6 +14,7 @@ mod shims;
 mod spec;
 mod stderr_log;
 
+pub use driver::LaunchChoice;
 pub use environment::AgentEnvironment;
 pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;

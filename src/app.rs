@@ -16,6 +16,7 @@ use crate::config::{self, Config, ConfigSource, Loaded, Record};
 use crate::descriptors;
 use crate::limited::LimitedAccounts;
 use crate::push::{Links, Push};
+use crate::repository::MirrorError;
 use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading, ServerTls, TlsError};
 use crate::service::Service;
 use crate::session::SessionDeps;
@@ -76,6 +77,14 @@ pub enum Error {
     /// The folders.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
+    /// The repository that the sessions of an agent begin as clones of.
+    #[error("agent `{agent}`: {source}; {}", source.hint())]
+    Repository {
+        /// The agent.
+        agent: String,
+        /// Why not.
+        source: MirrorError,
+    },
     /// The address.
     #[error("cannot listen on {address}: {source}; {advice}")]
     Listen {
@@ -157,7 +166,7 @@ impl App {
         let claim = Claim::new(&config, &holder)?;
         for agent in agents.iter() {
             agent.workspaces.check()?;
-            prepare_mirror(agent)?;
+            prepare_mirror(agent, &launcher).await?;
         }
         let stop = CancellationToken::new();
         for key in agents.iter().filter_map(|agent| agent.latest_env().reach.key.clone()) {
@@ -347,11 +356,13 @@ pub fn describe_certificate(config: &Config) -> Result<Option<String>, Error> {
     Ok(ServerTls::load(&config.server.tls)?.map(|tls| tls.describe()))
 }
 
-/// Makes the folder of the mirror that an agent's sessions read.
-fn prepare_mirror(agent: &Agent) -> Result<(), Error> {
+/// Makes the folder of the mirror that an agent's sessions read, and looks at the repository.
+async fn prepare_mirror(agent: &Agent, launcher: &Launcher) -> Result<(), Error> {
+    let Some(source) = &agent.clone_source else { return Ok(()) };
     let what = "cannot make the mirror of a repository in the state folder";
-    let prepared = agent.clone_source.iter().try_for_each(|source| source.mirror.prepare());
-    prepared.map_err(|source| Error::System { what, source })
+    source.mirror.prepare().map_err(|source| Error::System { what, source })?;
+    let failed = |source| Error::Repository { agent: agent.key.to_string(), source };
+    source.check(launcher).await.map_err(failed)
 }
 
 impl Running {

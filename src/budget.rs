@@ -20,7 +20,7 @@ mod ledger;
 
 pub use ceiling::Exceeded;
 
-use crate::config::{Config, Dollars};
+use crate::config::{Budget, Config, Dollars};
 use crate::store::{self, Account, Scope, Store, Used, Write};
 use ceiling::{Ceilings, Sums};
 use ledger::Ledger;
@@ -159,17 +159,23 @@ impl Budgets {
     }
 
     /// The meter of a turn that is about to run. What it waited for may have reached a ceiling since it
-    /// was accepted: see [`Meter::check`].
+    /// was accepted: see [`Meter::check`]. What its message wishes bounds its task further.
     pub async fn meter(
         &self,
         scope: &Scope,
         session: &str,
         task: i64,
+        wished: Budget,
     ) -> Result<Meter, store::Error> {
         let (today, _) = self.0.today();
+        let mut ceilings = self.0.ceilings_of(&scope.agent);
+        let is_wished = wished != Budget::default();
+        if is_wished {
+            ceilings = Arc::new(ceilings.with_wish(wished));
+        }
         let mut meter = Meter {
             house: self.0.clone(),
-            ceilings: self.0.ceilings_of(&scope.agent),
+            ceilings,
             n: task,
             session: session.into(),
             caller: scope.caller.clone(),
@@ -178,7 +184,7 @@ impl Budgets {
             said: ReportedUsage::default(),
             holds: Holds { house: self.0.clone(), accounts: Vec::new() },
         };
-        if !self.0.is_bounded() {
+        if !self.0.is_bounded() && !is_wished {
             return Ok(meter);
         }
         let mut accounts = Vec::from(meter.accounts(today));

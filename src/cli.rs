@@ -404,6 +404,18 @@ mod tests {
     }
 
     #[test]
+    fn a_shell_completes_each_id() {
+        fn check(command: &clap::Command) {
+            for id in command.get_arguments().filter(|argument| argument.get_id() == "id") {
+                let is_completed = id.get::<clap_complete::engine::ArgValueCandidates>().is_some();
+                assert!(is_completed, "`{}` takes an id that is not completed", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&command());
+    }
+
+    #[test]
     fn the_examples_of_the_help_can_be_run() {
         for line in EXAMPLES.lines().skip(1) {
             let (line, _) = line.trim().split_once("  ").unwrap();

@@ -1,10 +1,11 @@
 //! The commands that only speak to a server, whether it runs on this machine or on another.
 
 pub(crate) mod card;
-mod complete;
+pub(crate) mod complete;
 pub(crate) mod failure;
 mod follow;
 pub(crate) mod grants;
+mod link;
 mod list;
 pub(crate) mod local;
 mod markdown;

@@ -4,6 +4,7 @@
 //! the tree itself. What a key means, its unit and its reason stand in `pilothouse.example.yaml`.
 
 mod aliases;
+mod caller_may;
 mod card;
 mod defaults;
 mod derive;
@@ -15,6 +16,7 @@ mod flags;
 mod forerunner;
 pub(crate) mod guess;
 mod isolation;
+mod keys;
 mod layers;
 mod node;
 mod notifications;
@@ -22,6 +24,7 @@ mod oidc;
 mod origin;
 mod own;
 mod paths;
+mod publish;
 mod reload;
 mod renamed;
 mod repository;
@@ -39,6 +42,7 @@ mod yaml;
 
 pub mod load;
 
+pub use caller_may::{CallerMay, WISHES};
 pub use card::{Binding, Card, CardShape, Provider, Signing};
 pub use dollars::Dollars;
 pub use environment::held_back;
@@ -46,13 +50,15 @@ pub use error::Error;
 pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
+pub use keys::keys_of;
 pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
 pub use notifications::{
-    NotificationTarget, Notifications, NotifyOn, PLACES, TargetKind, fill_template,
+    NotificationTarget, Notifications, NotifyOn, PLACES, TargetKind, fill_places, fill_template,
 };
 pub use oidc::{JwtAlgorithm, Oidc, is_issuer_url};
 pub use origin::Origin;
 pub use own::Record;
+pub use publish::{ForgeKind, WorkspacePush};
 pub use reload::ConfigSource;
 pub use repository::{Git, Repository, RepositorySource};
 pub use secrets::{MASK, masked};
@@ -275,6 +281,8 @@ section! {
         pub template: Option<PathBuf>,
         /// `repository`: what each session has a clone of.
         pub repository: Repository,
+        /// `repository`: how the server pushes what sessions have done.
+        pub push: WorkspacePush,
     }
 }
 
@@ -469,6 +477,8 @@ section! {
         pub fetch: Age = seconds(600),
         /// Making the clone of a new session from the mirror.
         pub checkout: Age = seconds(600),
+        /// Pushing a session's branch, and each request to what opens pull requests.
+        pub publish: Age = seconds(120),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
         /// A command that prints a key.
@@ -694,6 +704,8 @@ pub struct Agent {
     pub patch: PatchMode,
     /// Patterns of files that are artifacts of the turn that changed them.
     pub results: Vec<String>,
+    /// What a caller may choose per message.
+    pub caller_may: CallerMay,
     /// `claude`: a folder that seeds each session's own `.claude`.
     pub defaults_dir: Option<PathBuf>,
 }
@@ -805,6 +817,8 @@ pub struct AgentWorkspace {
     pub template: Option<PathBuf>,
     /// See `workspace.repository`.
     pub repository: Repository,
+    /// See `workspace.push`; all of it.
+    pub push: Option<WorkspacePush>,
 }
 
 /// Which driver.

@@ -2,10 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a regular file for reading; never waits, whatever lies there.
+/// Opens a regular file, or `/dev/null`, for reading; never waits, whatever lies there.
 ///
 /// # Errors
 ///
@@ -14,8 +14,11 @@ pub fn open(path: &Path) -> io::Result<File> {
     // The type is that of what is open: another file may lie there a moment later.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let kind = file.metadata()?.file_type();
-    match kind.is_file() {
+    let found = file.metadata()?;
+    let kind = found.file_type();
+    // The usual name for an empty file.
+    let is_empty = kind.is_char_device() && found.rdev() == rustix::fs::makedev(1, 3);
+    match kind.is_file() || is_empty {
         true => Ok(file),
         false if kind.is_dir() => {
             let what = "it is a folder and not a regular file";
@@ -59,6 +62,7 @@ mod tests {
         assert_eq!(kind(&pipe), io::ErrorKind::InvalidInput);
         assert_eq!(kind(Path::new("/dev/zero")), io::ErrorKind::InvalidInput);
         assert_eq!(kind(folder.path()), io::ErrorKind::IsADirectory);
+        assert_eq!(read(Path::new("/dev/null"), 5).unwrap(), b"");
         let file = folder.path().join("file");
         std::fs::write(&file, "12345").unwrap();
         assert_eq!(read(&file, 5).unwrap(), b"12345");

@@ -18,12 +18,19 @@
 //!
 //! The server runs git here and nowhere else. What an agent can write is looked at by a git inside of its sandbox.
 
+mod check;
 mod error;
+mod forge;
 mod git;
+mod publish;
 
-use crate::config::{Age, Bytes, Config, RepositorySource};
-use crate::queue::FairQueue;
 pub use error::MirrorError;
+pub use forge::{NotRequested, PullRequest, RequestWish};
+pub use publish::{NotPushed, PushFolder};
+
+use crate::config::{Age, Bytes, Config, RepositorySource, WorkspacePush};
+use crate::queue::FairQueue;
+use forge::Forge;
 use git::{config_file, git_config, hear, own_environment, quote, remove_unfinished, settings};
 use pilothouse_sandbox::isolation::{Grants, limit_files};
 use pilothouse_sandbox::process::{Ended, Launcher};
@@ -54,6 +61,8 @@ pub struct CloneSource {
     pub reference: Option<String>,
     /// Folders of the repository, which is on this machine, that clones read by links.
     pub share: Vec<String>,
+    /// How the server pushes what sessions have done.
+    pub push: WorkspacePush,
 }
 
 /// A mirror.
@@ -64,6 +73,8 @@ pub struct Mirror {
     env: Vec<(String, String)>,
     /// The folder of a repository on this machine.
     local: Option<PathBuf>,
+    /// What opens pull requests for it.
+    forge: Option<Forge>,
     most: Bytes,
     patience: Age,
     /// Places for turns that wait for a fetch (`limits.fetches`).
@@ -156,6 +167,7 @@ impl Mirror {
             git,
             env,
             local,
+            forge: Forge::of(config, url),
             most,
             patience,
             turns,
@@ -178,6 +190,11 @@ impl Mirror {
         self.local.as_deref()
     }
 
+    /// What opens pull requests for it.
+    pub fn forge(&self) -> Option<&Forge> {
+        self.forge.as_ref()
+    }
+
     /// Places for turns that wait for a fetch.
     pub fn turns(&self) -> &FairQueue {
         &self.turns
@@ -196,6 +213,7 @@ impl Mirror {
     /// When it cannot be made.
     pub fn prepare(&self) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
+        self.remove_push_folders()?;
         for folder in self.folder.ancestors().take(2) {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         }
@@ -246,6 +264,10 @@ impl Mirror {
             if run.quit.is_cancelled() {
                 // Whoever waits still fetches anew.
                 return Err(MirrorError::Ended(self.name().to_owned()));
+            }
+            if outcome.is_err() {
+                // A disk that is full would stay full.
+                remove_unfinished(&self.folder);
             }
             *fetched = Some((began, outcome));
         }
@@ -436,7 +458,7 @@ impl Mirror {
 }
 
 /// Whether it is the whole name of a commit.
-fn is_commit(name: &str) -> bool {
+pub fn is_commit(name: &str) -> bool {
     matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

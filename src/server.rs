@@ -138,6 +138,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/tasks/{id}/answer", get(admin::answer))
         .route("/api/v1/sessions/{id}/attach", post(admin::attach::attach))
         .route("/api/v1/sessions/{id}/bundle", post(admin::bundle::bundle))
+        .route("/api/v1/sessions/{id}/saved", post(admin::saved::save))
+        .route("/api/v1/sessions/{id}/push", post(admin::publish::push))
         .route("/api/v1/sessions/{id}/remove", post(admin::removal::remove))
         .route("/api/v1/asks", get(admin::asks::list))
         .route("/answer", get(admin::links::page))

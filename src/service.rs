@@ -14,11 +14,15 @@ mod review;
 mod schema;
 mod scope;
 mod send;
+mod wishes;
 
-pub use crate::session::{Bundle, NoBundle, NotRemoved};
+pub use crate::session::{
+    Bundle, NoBundle, NotPublished, NotRemoved, NotRequested, Publication, PushAbout, PushWish,
+};
 pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};
+pub use wishes::describe_wishes;
 
 use crate::access::Caller;
 use crate::agent::{Agent, Agents};
@@ -207,13 +211,13 @@ impl Service {
 
     /// What a cancel of a task that is over is answered.
     pub fn not_cancelable(&self, log: &TaskLog) -> Error {
-        let state = log.state().name();
+        let state = log.state();
         Error::new(
             ErrorKind::TaskNotCancelable,
-            format!("task `{}` is over ({state}) and cannot be canceled", log.id),
+            format!("task `{}` is over ({}) and cannot be canceled", log.id, state.word()),
         )
         .with("taskId", log.id.as_str())
-        .with("state", state)
+        .with("state", state.name())
     }
 }
 
@@ -222,9 +226,9 @@ fn messages(history: Option<i32>) -> usize {
     history.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0))
 }
 
-/// Names the caller of a task in its metadata, where its reader is another one.
+/// Names the caller of a task in its metadata, where its reader is another one or lists those of others.
 fn name_caller(task: &mut Task, owner: &Arc<str>, reader: &Caller) {
-    if *owner != reader.name {
+    if *owner != reader.name || !reader.lists_own() {
         task.metadata.get_or_insert_default().insert("pilothouse.caller", &**owner);
     }
 }

@@ -38,6 +38,7 @@ mod outbox;
 mod pipe;
 mod places;
 mod pool;
+mod publish;
 mod questions;
 mod records;
 mod registry;
@@ -54,17 +55,20 @@ mod tries;
 mod turn_clock;
 mod unsaved;
 mod waiting;
+mod wishes;
 
 pub use activity::Activity;
 pub use bundle::{Bundle, NoBundle};
 use end_guard::EndGuard;
 pub use failure::FailureCode;
 pub use live::Removal;
+pub use publish::{NotPublished, Publication, PushAbout, PushWish};
 pub use registry::{Admission, NotAdmitted, Sessions};
 pub use removal::NotRemoved;
 pub use schema::Schema;
 pub use unsaved::{KeptSession, KeptSessions};
 pub use waiting::WaitingTurn;
+pub use wishes::Wishes;
 
 use crate::agent::Agents;
 use crate::asks::{Asks, Decision, RememberedDecision};
@@ -72,6 +76,7 @@ use crate::budget::Budgets;
 use crate::config::Config;
 use crate::limited::LimitedAccounts;
 use crate::queue::Place;
+pub use crate::repository::NotRequested;
 use crate::store::{Scope, SessionRow, Store};
 use crate::task::{TaskLog, Tasks};
 use crate::telemetry::Telemetry;
@@ -141,6 +146,8 @@ pub struct Origin {
     pub fork: Option<Fork>,
     /// The prompt's place among those in memory, until the end of the turn.
     pub prompt: Option<Arc<Place>>,
+    /// What its message wants beside its words.
+    pub wishes: Option<Arc<Wishes>>,
 }
 
 /// The places that a turn has from the start; it waits for the others.

@@ -124,7 +124,8 @@ impl Telemetry {
             Some(tool) => (console::call(tool, &row.ask["input"]), "approve"),
             None => (asks::words(&row.ask), "answer"),
         };
-        self.0.console.ask(&log.id, &log.scope.caller, &words, command);
+        let command = format!("{command} {}", row.short);
+        self.0.console.ask(&log.id, &log.scope.caller, &words, &command);
         if let Some(metrics) = self.metrics() {
             metrics.ask(log, "asked");
         }
@@ -221,7 +222,7 @@ impl Telemetry {
     ) -> Result<(), Unsent> {
         let Refusal { host, port, reason, .. } = refusal;
         if let Some(log) = log {
-            self.0.console.refuse(&log.id, &format!("{host}:{port}"), reason.word());
+            self.0.console.refuse(&log.id, &format!("{host}:{port}"), &refusal.advice);
         }
         if let Some(metrics) = self.metrics() {
             metrics.refuse(&scope.agent, reason.word());

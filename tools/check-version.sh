@@ -49,7 +49,7 @@ rendered=$(grep -rhoE 'app\.kubernetes\.io/version: *"?[0-9][^" ]*' deploy/kusto
 [ -z "$rendered" ] || same "labels in the Kustomize base" "$rendered"
 # Images, archives and charts of ours named with a version, in what people read and in what runs.
 named=$(grep -rhoE 'pilothouse(-server|-agent)?(:|-|/v)v?[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?' README.md docs deploy examples compose.yaml 2>/dev/null |
-    sed -E 's/^pilothouse(-server|-agent)?[:\/-]v?//; s/\.(tar|tgz|spdx|cdx).*//; s/-linux.*//' | sort -u)
+    sed -E 's/^pilothouse(-server|-agent)?[:\/-]v?//; s/\.(tar|tgz|spdx|cdx).*//; s/-(linux|py3).*//' | sort -u)
 if [ -n "$named" ]; then same "names in docs, deploy and examples" "$named"; else skip "names in docs, deploy and examples" "none with a version"; fi
 said=$(grep -hoE '^(PILOTHOUSE_)?VERSION=[0-9]+\.[0-9]+\.[0-9]+[^ ]*' README.md docs/*.md 2>/dev/null | cut -d= -f2 | sort -u)
 [ -z "$said" ] || same "VERSION= in docs" "$said"

@@ -11,30 +11,46 @@ use pilothouse_agents::command::{self, Command, CommandOptions};
 use serde_json::json;
 use std::sync::Arc;
 
+/// How one process of an agent's CLI differs from what is configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaunchChoice {
+    /// The model.
+    pub model: Option<String>,
+    /// The effort of the model.
+    pub effort: Option<String>,
+    /// The permission mode.
+    pub permission: Option<String>,
+}
+
 impl Agent {
     /// A driver for a new process with the set-up of today.
     pub fn driver(&self) -> Box<dyn Driver> {
-        self.driver_with(self.setup.as_deref())
+        self.driver_with(self.setup.as_deref(), &LaunchChoice::default())
     }
 
     /// A driver for a new process of a session that began with this revision of the set-up.
-    pub fn driver_of(&self, revision: Option<&str>) -> Box<dyn Driver> {
+    pub fn driver_of(&self, revision: Option<&str>, choice: &LaunchChoice) -> Box<dyn Driver> {
         let setup = revision.and_then(|digest| self.find_setup(digest));
-        self.driver_with(setup.as_deref())
+        self.driver_with(setup.as_deref(), choice)
     }
 
-    fn driver_with(&self, setup: Option<&SetupRevision>) -> Box<dyn Driver> {
+    fn driver_with(&self, setup: Option<&SetupRevision>, choice: &LaunchChoice) -> Box<dyn Driver> {
+        let chosen = |wished: &Option<String>, own: &Option<String>| wished.clone().or(own.clone());
         let program = self.program.to_string_lossy().into_owned();
         match self.config.driver {
             DriverKind::Claude => Box::new(Claude::new(ClaudeOptions {
                 program,
                 args: self.args.clone(),
-                permission_mode: self.config.permission_mode.clone(),
+                permission_mode: choice
+                    .permission
+                    .clone()
+                    .unwrap_or_else(|| self.config.permission_mode.clone()),
                 max_retries: self.config.max_retries,
                 disallowed_tools: self.config.disallowed_tools.clone().unwrap_or_else(|| {
                     SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
                 }),
-                model: self.config.model.clone(),
+                model: chosen(&choice.model, &self.config.model),
+                effort: choice.effort.clone(),
                 background: self.config.background == config::Background::Wait,
                 background_grace: self.config.background_grace.get(),
                 background_end: match self.config.background_end {
@@ -60,7 +76,7 @@ impl Agent {
                     }),
                     auth_method: self.config.auth_method.clone(),
                     mode: self.config.mode.clone(),
-                    model: self.config.model.clone(),
+                    model: chosen(&choice.model, &self.config.model),
                     credentials: known.map_or_else(Vec::new, |known| texts(known.credentials)),
                     setup: self.acp_setup(setup),
                 }))

@@ -182,7 +182,11 @@ impl Folders {
         environment: &BTreeMap<String, String>,
     ) -> Result<Option<CloneSource>, Error> {
         let workspace = config.workspace.of(&agent.workspace);
-        let config::Repository { url, reference, share } = workspace.repository;
+        let config::Workspace {
+            repository: config::Repository { url, reference, share },
+            push,
+            ..
+        } = workspace.clone();
         let Some(url) = url.filter(|_| workspace.mode == WorkspaceMode::Repository) else {
             return Ok(None);
         };
@@ -204,7 +208,7 @@ impl Folders {
                 return Err(fail(format!("{} {what}", local.display())));
             }
         }
-        Ok(Some(CloneSource { mirror: mirror.clone(), reference, share }))
+        Ok(Some(CloneSource { mirror: mirror.clone(), reference, share, push }))
     }
 }
 
@@ -216,6 +220,9 @@ fn check_repository(folder: &Path) -> Result<(), String> {
     };
     if is_one(folder) {
         return Ok(());
+    }
+    if !folder.exists() {
+        return Err(format!("{} does not exist", folder.display()));
     }
     let above = folder.ancestors().skip(1).find(|above| above.join(".git").exists());
     let advice =

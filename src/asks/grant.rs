@@ -181,6 +181,7 @@ pub fn render_grant(grant: &GrantRow) -> Value {
         "id": &*grant.id,
         "shortId": &*grant.short,
         "agent": &*grant.scope.agent,
+        "caller": &*grant.scope.caller,
         "contextId": grant.context_id,
         "pattern": grant.pattern,
         "words": grant.words,

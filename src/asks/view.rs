@@ -97,7 +97,7 @@ fn describe(ask: &Value, most: usize) -> String {
         }
         return words;
     }
-    if text("kind") == "host" {
+    if matches!(text("kind"), "host" | "push") {
         return format!("{}\nAnswer `allow`, or `deny: why`.", text("text"));
     }
     let mut words = format!("May {} be used?", text("tool"));

@@ -1,6 +1,6 @@
 //! A ceiling, which of an agent's ceilings are reached, and how that is said.
 
-use crate::config::{Budgets, Config, Dollars};
+use crate::config::{Budget, Budgets, Config, Dollars};
 use crate::store::Used;
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +26,11 @@ enum Measure {
     Tokens,
 }
 
+/// Stands for the key of what a message wishes.
+const WISHED: &str = "the message's own budget";
+
 /// One number of the configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Ceiling {
     whose: Whose,
     measure: Measure,
@@ -88,6 +91,19 @@ impl Ceilings {
         Self(ceilings)
     }
 
+    /// The same, with what the message of a turn wishes that its task uses at most.
+    pub(super) fn with_wish(&self, wished: Budget) -> Self {
+        let cost = wished.cost_usd.map(|cost| (Measure::Cost, cost.micros()));
+        let tokens = wished.tokens.map(|tokens| (Measure::Tokens, tokens));
+        let own = [cost, tokens].into_iter().flatten().map(|(measure, limit)| Ceiling {
+            whose: Whose::Task,
+            measure,
+            limit,
+            key: WISHED.into(),
+        });
+        Self(self.0.iter().cloned().chain(own).collect())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -111,7 +127,9 @@ impl Ceilings {
     /// else as far as the agent's own ceilings allow. So an agent cannot use up what is not its own.
     pub(super) fn shares(&self, claim: Used, others: &Sums, proxied: Option<u64>) -> Sums {
         let room = |measure: Measure, sums: &[Whose]| {
-            let own = self.0.iter().filter(|ceiling| ceiling.measure == measure);
+            // What a caller wishes is no reason to count less of what it uses.
+            let own = self.0.iter().filter(|ceiling| *ceiling.key != *WISHED);
+            let own = own.filter(|ceiling| ceiling.measure == measure);
             own.filter(|ceiling| sums.contains(&ceiling.whose))
                 .map(|ceiling| {
                     ceiling.limit.saturating_sub(measure.of(others[ceiling.whose as usize]))
@@ -204,6 +222,12 @@ impl fmt::Display for Exceeded {
         let (key, used, limit) = (&self.key, self.used(), self.limit());
         // The unit once.
         let used = used.trim_end_matches(" tokens");
+        if **key == *WISHED {
+            return write!(
+                out,
+                "{WISHED} is used up: {who} used {used} of {limit}; send it again with a larger one"
+            );
+        }
         write!(
             out,
             "the ceiling `{key}` is reached: {who} used {used} of {limit}{when}; {advice}; the server's operator can raise it"
@@ -253,6 +277,24 @@ mod tests {
         assert!(!reached(sums(Whose::Session, 99, 1_000_000)));
         assert!(!reached(sums(Whose::Task, 100, 0)));
         assert!(reached(sums(Whose::Session, 100, 0)));
+    }
+
+    #[test]
+    fn what_a_message_wishes_bounds_its_task_further_and_counts_no_less() {
+        let house = Budgets { task: budget(0, 100), day: budget(0, 1000), ..Budgets::default() };
+        let configured = Ceilings::laid_over(&house, &Budgets::default(), "a");
+        let reached = |wished: u64, used: u64| {
+            let ceilings = configured.with_wish(budget(0, wished));
+            ceilings.reached(&sums(Whose::Task, 0, used), 60).map(|exceeded| exceeded.to_string())
+        };
+        assert_eq!(reached(10, 9), None);
+        let said = "the message's own budget is used up: this task has used 10 of 10 tokens; send it again with a larger one";
+        assert_eq!(reached(10, 10).as_deref(), Some(said));
+        assert!(reached(1000, 100).unwrap().contains("`budgets.task.tokens`"));
+        let claim = Used { cost: 0, tokens: 50 };
+        let others = Sums::default();
+        let shares = |ceilings: &Ceilings| ceilings.shares(claim, &others, None);
+        assert_eq!(shares(&configured.with_wish(budget(0, 1))), shares(&configured));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl World {
     }
 
     async fn meter(&self, who: &str, session: &str, task: i64) -> Meter {
-        self.budgets.meter(&scope(who), session, task).await.unwrap()
+        self.budgets.meter(&scope(who), session, task, Budget::default()).await.unwrap()
     }
 
     /// A whole turn of a new task; which ceiling it reached.

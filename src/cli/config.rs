@@ -1,8 +1,10 @@
 //! `pilothouse config`: what holds and why, whether a file is right, and the schema for editors.
 
+use crate::client::{complete, exit};
+use crate::config::guess::nearest;
 use crate::config::load::check;
 use crate::config::{
-    Config, EXAMPLE, Environment, Flags, Loaded, MASK, load, load_trusted, masked,
+    Config, EXAMPLE, Environment, Flags, Loaded, MASK, keys_of, load, load_trusted, masked,
 };
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
@@ -17,6 +19,9 @@ const CANNOT_USE: u8 = 78;
 pub(super) enum ConfigCommand {
     /// Show each value and where it comes from; secrets are masked
     Show {
+        /// Only this key, or the keys below it (`server`, `limits.rate`)
+        #[arg(add = complete::keys())]
+        key: Option<String>,
         /// Print a JSON object: key, value, origin
         #[arg(long)]
         json: bool,
@@ -42,8 +47,28 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> u8 {
     let printed = match command {
-        ConfigCommand::Show { json } => match load(flags, environment, cwd) {
-            Ok(loaded) => show(&loaded, json, out),
+        ConfigCommand::Show { key, json } => match load(flags, environment, cwd) {
+            Ok(loaded) => {
+                let config = serde_json::to_value(&loaded.config).unwrap_or_default();
+                let mut rows = keys_of(&config);
+                if let Some(key) = key {
+                    let is_below = |row: &str| {
+                        row.strip_prefix(&key)
+                            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                    };
+                    let known: Vec<String> = rows.iter().map(|(row, _)| row.clone()).collect();
+                    rows.retain(|(row, _)| is_below(row));
+                    if rows.is_empty() {
+                        let meant = nearest(&key, known.iter().map(String::as_str));
+                        let meant = meant.map(|meant| format!("; did you mean `{meant}`?"));
+                        let meant = meant.unwrap_or_default();
+                        let _ =
+                            writeln!(io::stderr(), "pilothouse: there is no key `{key}`{meant}");
+                        return exit::USAGE;
+                    }
+                }
+                show(&loaded, rows, json, out)
+            }
             Err(error) => {
                 // Nobody is left to tell when standard error is closed.
                 let _ = writeln!(io::stderr(), "{error}");
@@ -78,10 +103,12 @@ pub(super) fn run(
     u8::from(printed.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe))
 }
 
-fn show(loaded: &Loaded, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
-    let config = serde_json::to_value(&loaded.config).map_err(io::Error::from)?;
-    let mut rows = Vec::new();
-    flatten(&config, String::new(), &mut rows);
+fn show(
+    loaded: &Loaded,
+    rows: Vec<(String, &Value)>,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     // A map that was set as a whole has its origin at its own key.
     let origin = |key: &str| {
         let parents = std::iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
@@ -118,26 +145,6 @@ fn show(loaded: &Loaded, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
     loaded.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
 }
 
-/// Each key that holds no further keys, with its value.
-fn flatten<'a>(value: &'a Value, key: String, rows: &mut Vec<(String, &'a Value)>) {
-    match value {
-        Value::Object(object) if !object.is_empty() => {
-            for (name, value) in object {
-                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                flatten(value, key, rows);
-            }
-        }
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => {
-            rows.push((key, value));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn show_names_each_value_and_its_origin_and_no_secret() {
-        let (code, text) = printed(ConfigCommand::Show { json: false }, &environment());
+        let (code, text) = printed(ConfigCommand::Show { key: None, json: false }, &environment());
         let lines: Vec<_> = text
             .lines()
             .filter(|line| {
@@ -180,7 +187,7 @@ note: older variable names in use: environment PORT → server.port, environment
         let folder = tempfile::tempdir().unwrap();
         let text = "auth:\n  tokens: {ci: a-token-of-ci}\n  priorities: {ci: 3}\n";
         std::fs::write(folder.path().join("pilothouse.yaml"), text).unwrap();
-        let command = ConfigCommand::Show { json: true };
+        let command = ConfigCommand::Show { key: None, json: true };
         run(command, &Flags::default(), &environment(), folder.path(), &mut out);
         let shown: Value = serde_json::from_slice(&out).unwrap();
         for key in ["auth.priorities.ci", "auth.tokens.ci"] {
@@ -191,7 +198,7 @@ note: older variable names in use: environment PORT → server.port, environment
 
     #[test]
     fn show_as_json_has_value_and_origin_of_each_key() {
-        let (_, text) = printed(ConfigCommand::Show { json: true }, &environment());
+        let (_, text) = printed(ConfigCommand::Show { key: None, json: true }, &environment());
         let shown: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(shown["server.port"], json!({ "value": 3000, "origin": "environment PORT" }));
         assert_eq!(

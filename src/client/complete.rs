@@ -1,4 +1,4 @@
-//! What a shell completes: ids of tasks, sessions and asks, and names of agents. The server is asked that a command
+//! What a shell completes: ids of tasks, sessions, asks, grants and tokens, names of agents, keys. The server is asked that a command
 //! without options finds; where there is none, nothing is completed.
 
 use super::failure::Failure;
@@ -7,7 +7,7 @@ use super::local::{Server, ServerArgs};
 use super::names::{newest_tasks, shorten};
 use super::tasks::Ask;
 use super::terminal::{clean_line, cut};
-use crate::config::Environment;
+use crate::config::{Config, Environment, keys_of};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use pilothouse_a2a::task::TaskState;
 use serde_json::Value;
@@ -59,10 +59,43 @@ pub(crate) fn asks() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         ask_server(async |server| {
             let list = read_list(server, ("/api/v1/asks", "asks"), MOST).await?;
-            let about = |ask: &Value| Ask::of_data(ask).describe();
-            let id = |ask: &Value| ask["askId"].as_str().unwrap_or_default().to_owned();
-            Ok(list.entries.iter().map(|ask| candidate(shorten(&id(ask)), &about(ask))).collect())
+            let asks = list.entries.iter().map(Ask::of_data);
+            Ok(asks.filter_map(|ask| Some(candidate(&ask.handle()?, &ask.describe()))).collect())
         })
+    })
+}
+
+/// Grants that can still be used, the oldest first.
+pub(crate) fn grants() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        ask_server(async |server| list(server, ("grants", "shortId", "words")).await)
+    })
+}
+
+/// Tokens of callers.
+pub(crate) fn tokens() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        ask_server(async |server| list(server, ("tokens", "id", "caller")).await)
+    })
+}
+
+/// The entries of a list by one member, with another one beside it.
+async fn list(
+    server: &Server,
+    (name, id, about): (&str, &str, &str),
+) -> Result<Vec<CompletionCandidate>, Failure> {
+    let list = read_list(server, (&format!("/api/v1/{name}"), name), MOST).await?;
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    let each = |entry: &Value| candidate(&text(entry, id), &text(entry, about));
+    Ok(list.entries.iter().map(each).collect())
+}
+
+/// Keys of the configuration that hold a value, as they are by default.
+pub(crate) fn keys() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let config = serde_json::to_value(Config::default()).unwrap_or_default();
+        let keys = keys_of(&config).into_iter();
+        keys.map(|(key, _)| CompletionCandidate::new(key)).collect()
     })
 }
 

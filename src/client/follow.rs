@@ -619,7 +619,7 @@ impl<W: Write> Show<W> {
     fn leave(&mut self) -> Result<End, Failure> {
         self.finish()?;
         if let Some(task) = &self.task {
-            let command = watch_command(&task.id, &self.options);
+            let command = watch_command(&task.id, &self.options, self.screen.lively);
             eprintln!("pilothouse: left; the task goes on: {command}");
         }
         Ok(End::Left)

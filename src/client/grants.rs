@@ -1,5 +1,6 @@
 //! `pilothouse grants`: what was allowed beyond one call, and how it is revoked. `pilothouse defer`: an ask for later.
 
+use super::complete;
 use super::failure::Failure;
 use super::list::{ListArgs, read_list};
 use super::local::{Server, body, escape};
@@ -24,7 +25,8 @@ pub(crate) enum GrantsCommand {
     },
     /// Have the agent ask again from now on
     Revoke {
-        /// The grant, by its id
+        /// The grant, by its id, as `list` shows it
+        #[arg(add = complete::grants())]
         id: String,
     },
 }
@@ -33,6 +35,7 @@ pub(crate) enum GrantsCommand {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeferArgs {
     /// The ask, its task or its context: an id, the beginning or the end of one, or `last`; none for the only open ask
+    #[arg(add = complete::asks())]
     id: Option<String>,
     /// For how long, like `2h`; as long as the server allows where nothing is said
     #[arg(long = "for", value_name = "TIME")]
@@ -52,7 +55,8 @@ pub(crate) async fn run(
             if list.json {
                 print_json(&mut out, &all.entries)?;
             } else {
-                write!(out, "{}", render(&all.entries, Timestamp::now(), screen.width))?;
+                let (now, with_callers) = (Timestamp::now(), server.lists_callers());
+                write!(out, "{}", render(&all.entries, now, screen.width, with_callers))?;
             }
         }
         GrantsCommand::Revoke { id } => {
@@ -86,7 +90,7 @@ pub(crate) async fn defer(args: DeferArgs, server: &Server) -> Result<u8, Failur
 }
 
 /// Grants as a table.
-fn render(grants: &[Value], now: Timestamp, width: Option<usize>) -> String {
+fn render(grants: &[Value], now: Timestamp, width: Option<usize>, with_callers: bool) -> String {
     if grants.is_empty() {
         return "nothing is allowed beyond single calls\n".to_owned();
     }
@@ -98,10 +102,11 @@ fn render(grants: &[Value], now: Timestamp, width: Option<usize>) -> String {
             let count = |name: &str| grant.get(name).and_then(Value::as_u64).unwrap_or_default();
             let left = format!("{} of {}", count("left"), count("uses"));
             let given = ago(Timestamp::parse(&text("created")), now);
-            vec![text("shortId"), text("agent"), left, text("until"), given, text("words")]
+            let caller = if with_callers { text("caller") } else { String::new() };
+            vec![text("shortId"), text("agent"), caller, left, text("until"), given, text("words")]
         })
         .collect();
-    table(&["GRANT", "AGENT", "LEFT", "UNTIL", "GIVEN", "WHAT"], &rows, width)
+    table(&["GRANT", "AGENT", "CALLER", "LEFT", "UNTIL", "GIVEN", "WHAT"], &rows, width)
 }
 
 #[cfg(test)]
@@ -116,10 +121,10 @@ mod tests {
             "words": "Bash commands that begin with `npm test`, in this session, at most 20 times, for 1h",
         })];
         let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
-        insta::assert_snapshot!(render(&grants, now, None), @r"
+        insta::assert_snapshot!(render(&grants, now, None, false), @r"
 GRANT   AGENT   LEFT      UNTIL                     GIVEN      WHAT
 k7m3p2  claude  19 of 20  2026-01-01T01:00:00.000Z  2 min ago  Bash commands that begin with `npm test`, in this session, at most 20 times, for 1h
 ");
-        assert_eq!(render(&[], now, None), "nothing is allowed beyond single calls\n");
+        assert_eq!(render(&[], now, None, false), "nothing is allowed beyond single calls\n");
     }
 }

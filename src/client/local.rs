@@ -7,11 +7,9 @@ mod running;
 use super::complete;
 use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
-use api::leads_up;
 pub(super) use api::told;
 use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError, ClientTls, card};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
 use running::find_running;
 pub(crate) use running::{address, configured, running, tls_of_running};
@@ -239,46 +237,7 @@ impl Server {
         posted: Option<&Value>,
         patience: Duration,
     ) -> Result<reqwest::Response, Failure> {
-        if leads_up(path) {
-            return Err(Failure::usage("a name with the part `.` or `..` leads to nothing here"));
-        }
-        let url = parsed(&self.with_caller(&format!("{base}{path}")))?;
-        let mut request = http(&url, patience, &self.tls)?.request(method, url);
-        if let Some(token) = &self.token {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
-                .map_err(|_| Failure::usage("the token has characters that no header can carry"))?;
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
-        }
-        if let Some(posted) = posted {
-            request = request.header(CONTENT_TYPE, "application/json").body(posted.to_string());
-        }
-        let response = tokio::time::timeout(PATIENCE, request.send())
-            .await
-            .map_err(|_| Failure::unreachable(&self.url, "it does not answer"))?
-            .map_err(|error| self.unreachable(&error))?;
-        let status = response.status().as_u16();
-        if status == 200 {
-            return Ok(response);
-        }
-        let body = tokio::time::timeout(PATIENCE, body(response)).await;
-        let told = body.ok().and_then(Result::ok).and_then(|body| told(&body));
-        Err(match (status, told) {
-            (401, _) => Failure::not_authorised(&self.url),
-            // Without words of its own it is the token that is meant.
-            (403, None) => Failure::not_authorised(&self.url),
-            (403, Some(told)) => Failure::new(super::exit::NOT_AUTHORISED, told),
-            (404, Some(told)) => Failure::missing(told),
-            (404, None) => Failure::missing(format!("{} has no {path}", self.url)),
-            (429, Some(told)) => Failure::new(super::exit::REFUSED_FOR_NOW, told),
-            (400..=499, Some(told)) => Failure::usage(told),
-            (_, told) => Failure::new(
-                super::exit::UNAVAILABLE,
-                told.unwrap_or_else(|| {
-                    format!("{} answers {path} with HTTP status {status}", self.url)
-                }),
-            ),
-        })
+        self.answer_within(method, (base, path), posted, (patience, PATIENCE)).await
     }
 
     /// Whether this user runs it on this machine.

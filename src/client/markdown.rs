@@ -11,7 +11,7 @@
 //! Emphasis that continues on the next line, and a link that is defined on another line, stay as they
 //! are written.
 
-use super::table::table;
+use super::table::align;
 use super::terminal::{DIM, clean, styled};
 use anstyle::{AnsiColor, Style};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -120,7 +120,7 @@ impl Printer {
         match read_table(&rows).split_first() {
             Some((head, body)) => {
                 let head: Vec<&str> = head.iter().map(String::as_str).collect();
-                let text = table(&head, body, None);
+                let text = align(&head, body, None);
                 let (head, body) = text.split_once('\n').unwrap_or((&text, ""));
                 out.push_str(&styled(head, HEADING, true));
                 out.push('\n');

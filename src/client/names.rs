@@ -368,9 +368,9 @@ pub(super) async fn names_ask(server: &Server, text: &str) -> Result<bool, Failu
         return Ok(false);
     }
     let asks = open_asks(server).await?;
-    Ok(asks
-        .iter()
-        .any(|ask| ask.ids.iter().any(|id| is_whole(id) && (id == text || id.ends_with(text)))))
+    Ok(asks.iter().any(|ask| {
+        ask.ids[0] == text || ask.ids.iter().any(|id| is_whole(id) && id.ends_with(text))
+    }))
 }
 
 #[cfg(test)]

@@ -163,10 +163,44 @@ pub(super) fn text_of(artifact: &Artifact) -> String {
     artifact.parts.iter().filter_map(Part::as_text).collect()
 }
 
+/// Changed files that are named.
+const CHANGES: usize = 4;
+
+/// What a turn has changed, in one line.
+fn describe_changes(artifact: &Artifact) -> Option<String> {
+    let PartContent::Data(data) = &artifact.parts.first()?.content else { return None };
+    let data = data.to_value();
+    let changes = data.get("changes").filter(|_| data["kind"] == "changes")?.as_array()?;
+    let describe = |change: &Value| {
+        let kind = match change["kind"].as_str() {
+            Some("added") => "added ",
+            Some("deleted") => "deleted ",
+            _ => "",
+        };
+        let count = |mark: char, name: &str| {
+            let count = change[name].as_u64().filter(|count| *count > 0);
+            count.map(|count| format!("{mark}{count}"))
+        };
+        let counts = [count('+', "addedLines"), count('-', "removedLines")];
+        let counts = counts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let counts = if counts.is_empty() { counts } else { format!(" ({counts})") };
+        format!("{kind}{}{counts}", change["path"].as_str().unwrap_or("?"))
+    };
+    let named: Vec<String> = changes.iter().take(CHANGES).map(describe).collect();
+    let left = data["leftOut"].as_u64().unwrap_or(0) + (changes.len() - named.len()) as u64;
+    let more = if left > 0 { format!(", … and {left} more") } else { String::new() };
+    Some(clean_line(&format!("changed: {}{more}", named.join(", "))))
+}
+
 /// What the task produced beside text, a line each.
 pub(super) fn files(task: &Task) -> Vec<String> {
     let mut lines = Vec::new();
-    for artifact in &task.artifacts {
+    let changes: Vec<String> = task.artifacts.iter().filter_map(describe_changes).collect();
+    let is_told = |artifact: &&Artifact| {
+        let name = artifact.name.as_deref().unwrap_or_default();
+        !changes.is_empty() && (name == "patch" || describe_changes(artifact).is_some())
+    };
+    for artifact in task.artifacts.iter().filter(|artifact| !is_told(artifact)) {
         for part in &artifact.parts {
             let what = match &part.content {
                 PartContent::Text(_) => continue,
@@ -184,7 +218,7 @@ pub(super) fn files(task: &Task) -> Vec<String> {
             lines.push(clean_line(&format!("artifact {name}{kind}: {what}")));
         }
     }
-    lines
+    lines.into_iter().chain(changes).collect()
 }
 
 #[cfg(test)]
@@ -226,6 +260,25 @@ mod tests {
                 "problem: mcp-server files: failed: no such file"
             ]
         );
+    }
+
+    #[test]
+    fn what_a_turn_has_changed_is_one_line_and_other_artifacts_have_their_own() {
+        let change = |path: &str, kind: &str, added: u64| json!({"path": path, "kind": kind, "addedLines": added, "removedLines": 2});
+        let changes = json!({"kind": "changes", "leftOut": 3, "changes": [
+            change("a\u{1b}[2K.rs", "added", 1), change("b", "modified", 0), change("c", "deleted", 0),
+        ]});
+        let artifact = |name: &str, part: Part| Artifact::new(name.into(), name, vec![part]);
+        let mut task = task(TaskState::Completed, json!({}));
+        task.artifacts = vec![
+            artifact("changes", Part::data(changes)),
+            artifact("patch", Part::data(json!("stands for a file"))),
+            artifact("chart", Part::data(json!(1))),
+        ];
+        let told = "changed: added a.rs (+1 -2), b (-2), deleted c (-2), … and 3 more";
+        assert_eq!(files(&task), ["artifact chart: data", told]);
+        task.artifacts.remove(0);
+        assert_eq!(files(&task), ["artifact patch: data", "artifact chart: data"]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What a task has left, put where the user wants it: artifacts into a folder, a patch into a checkout.
 
 use super::failure::Failure;
+use super::link::link_file;
 use super::local::Server;
-use super::terminal::clean_line;
+use super::terminal::{Screen, clean_line};
 use clap::Args;
 use pilothouse_a2a::message::{Part, PartContent};
 use pilothouse_a2a::task::{Artifact, Task};
@@ -36,13 +37,18 @@ impl ResultArgs {
     }
 
     /// Carries it out for a task that has come to its end, or asks.
-    pub(super) async fn keep(&self, task: &Task, server: &Server) -> Result<(), Failure> {
+    pub(super) async fn keep(
+        &self,
+        task: &Task,
+        server: &Server,
+        screen: Screen,
+    ) -> Result<(), Failure> {
         for line in self.tell_open(task, server.options()) {
             eprintln!("{line}");
         }
         if let Some(folder) = &self.out {
             for artifact in &task.artifacts {
-                save(artifact, folder, server).await?;
+                save(artifact, (folder, screen.links), server).await?;
             }
         }
         if self.apply && !task.status.state.is_interrupted() {
@@ -87,7 +93,11 @@ fn is_of_turn(part: &Part) -> bool {
 // === a folder ===
 
 /// Writes each part of an artifact into a file of its own.
-async fn save(artifact: &Artifact, folder: &Path, server: &Server) -> Result<(), Failure> {
+async fn save(
+    artifact: &Artifact,
+    (folder, with_links): (&Path, bool),
+    server: &Server,
+) -> Result<(), Failure> {
     for (at, part) in artifact.parts.iter().enumerate() {
         let name = file_name(artifact, part, at);
         let Some(path) = place_in(folder, &name) else {
@@ -104,7 +114,7 @@ async fn save(artifact: &Artifact, folder: &Path, server: &Server) -> Result<(),
             }
             _ => write_new(&path, &bytes_of(part, server).await?)?,
         }
-        eprintln!("wrote {}", clean_line(&path.display().to_string()));
+        eprintln!("wrote {}", link_file(&path, with_links));
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! `pilothouse send`: say something to an agent and show its answer as it comes.
 
 mod file;
+mod wishes;
 
 use super::failure::Failure;
 use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
+use super::link::link_addresses;
 use super::local::{AgentArgs, Server};
-use super::names::{find_context, find_task};
+use super::names::{find_context, find_task, shorten};
 use super::outcome::{closing_lines, files, summary};
 use super::results::ResultArgs;
 use super::tasks::{Ask, ask_person, read_line};
@@ -27,6 +29,7 @@ use serde_json::{Map, Value, json};
 use std::io::{Read, Stdout, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use wishes::WishArgs;
 
 /// What every exit code means, for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -69,6 +72,8 @@ pub(crate) struct SendArgs {
     /// Want an answer that fits the JSON schema in this file
     #[arg(long, value_name = "PATH")]
     schema: Option<PathBuf>,
+    #[command(flatten)]
+    wishes: WishArgs,
     #[command(flatten)]
     results: ResultArgs,
     #[command(flatten)]
@@ -139,7 +144,7 @@ pub(crate) async fn run(
         let response = client.send(&request).await.map_err(|error| server.failure(&error))?;
         return print_accepted(
             response,
-            args.json,
+            (screen, args.json),
             server.options(),
             &mut std::io::stdout().lock(),
         );
@@ -167,12 +172,12 @@ async fn chat(
         let last;
         (code, last) = hold_turn(client, request.into(), (screen, false), server).await?;
         if let Some(task) = &last {
-            args.results.keep(task, server).await?;
+            args.results.keep(task, server, screen).await?;
         }
         context = last.map(|task| task.context_id).or(context);
     }
     if let Some(context) = context.filter(|context| !context.as_str().is_empty()) {
-        let context = shell_words::quote(context.as_str()).into_owned();
+        let context = shell_words::quote(shorten(context.as_str())).into_owned();
         eprintln!("go on with: pilothouse send{} -c {}", server.options(), clean_line(&context));
     }
     Ok(code)
@@ -199,7 +204,7 @@ pub(super) async fn hold_turn_and_keep(
 ) -> Result<u8, Failure> {
     let (code, task) = hold_turn(client, message, to, server).await?;
     if let Some(task) = task {
-        results.keep(&task, server).await?;
+        results.keep(&task, server, to.0).await?;
     }
     Ok(code)
 }
@@ -281,10 +286,11 @@ pub(super) fn left_or(end: End, task: Option<&Task>, code: u8) -> u8 {
 /// The last lines, on standard error: what was made beside text, and how it ended.
 fn tell(task: &Task, began: Option<Instant>, screen: Screen) {
     for line in files(task) {
-        eprintln!("{line}");
+        eprintln!("{}", link_addresses(&line, screen.links));
     }
     let is_bad = matches!(task.status.state, TaskState::Failed | TaskState::Rejected);
     for line in closing_lines(task) {
+        let line = link_addresses(&line, screen.links);
         eprintln!("{}", styled(&line, BAD, screen.styled_errors && is_bad));
     }
     let elapsed = began.map(|began| began.elapsed());
@@ -301,19 +307,19 @@ pub(super) fn how_to_answer(task: &Task, options: &str) -> Vec<String> {
     }
     vec![
         "the agent waits for credentials; they are given outside of this conversation".to_owned(),
-        format!("watch it with: {}", watch_command(&task.id, options)),
+        format!("watch it with: {}", watch_command(&task.id, options, false)),
     ]
 }
 
-/// The command that shows a task as it goes.
-pub(super) fn watch_command(task: &TaskId, options: &str) -> String {
-    let id = clean_line(task.as_str());
+/// The command that shows a task as it goes. Its id is short for a person at a terminal, as in all that stands there.
+pub(super) fn watch_command(task: &TaskId, options: &str, is_terminal: bool) -> String {
+    let id = clean_line(if is_terminal { shorten(task.as_str()) } else { task.as_str() });
     format!("pilothouse tasks watch{options} {}", shell_words::quote(&id))
 }
 
 fn print_accepted(
     response: SendMessageResponse,
-    json: bool,
+    (screen, json): (Screen, bool),
     options: &str,
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
@@ -325,8 +331,9 @@ fn print_accepted(
     }
     match event {
         StreamResponse::Task(task) => {
-            writeln!(out, "{}", clean_line(task.id.as_str()))?;
-            eprintln!("watch it with: {}", watch_command(&task.id, options));
+            let id = task.id.as_str();
+            writeln!(out, "{}", clean_line(if screen.terminal { shorten(id) } else { id }))?;
+            eprintln!("watch it with: {}", watch_command(&task.id, options, screen.terminal));
         }
         StreamResponse::Message(message) => writeln!(out, "{}", clean(&message.text_content()))?,
         StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => {}
@@ -375,9 +382,10 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
     let mut message = Message::new(Role::User, parts);
     let command = command.map(|command| ("command".to_owned(), json!(command)));
     let schema = args.schema.as_deref().map(read_schema).transpose()?;
-    let wishes = command.into_iter().chain(schema.map(|schema| ("schema".to_owned(), schema)));
-    let wishes: Map<String, Value> = wishes.collect();
-    message.metadata = (!wishes.is_empty()).then(|| wishes.into());
+    let schema = schema.map(|schema| ("schema".to_owned(), schema));
+    let members = command.into_iter().chain(schema).chain(args.wishes.to_metadata()?);
+    let members: Map<String, Value> = members.collect();
+    message.metadata = (!members.is_empty()).then(|| members.into());
     let configuration =
         SendMessageConfiguration { return_immediately: args.no_wait, ..Default::default() };
     Ok(SendMessageRequest {

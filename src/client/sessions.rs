@@ -3,6 +3,7 @@
 mod attach;
 mod files;
 mod pull;
+mod push;
 mod review;
 
 use super::complete;
@@ -48,11 +49,15 @@ pub(crate) enum SessionsCommand {
     /// Bring what a session has committed into the repository that you are in, as a branch of its name
     Pull {
         /// The session or its context: an id, the beginning or the end of one, or `last`
+        #[arg(add = complete::sessions())]
         id: String,
     },
+    /// Have the server push the session's branch and open a pull request; what is not committed is committed first
+    Push(push::PushArgs),
     /// Remove a session with its folder; its tasks stay
     Remove {
         /// The session or its context: an id, the beginning or the end of one, or `last`
+        #[arg(add = complete::sessions())]
         id: String,
         /// Also where its clone has changes or commits that are nowhere else
         #[arg(long)]
@@ -106,7 +111,9 @@ pub(crate) async fn run(
             if list.json {
                 print_json(&mut out, &sessions.entries)?;
             } else {
-                write!(out, "{}", listed(&sessions.entries, Timestamp::now(), screen.width))?;
+                let (now, with_callers) = (Timestamp::now(), server.lists_callers());
+                let text = listed(&sessions.entries, now, screen.width, with_callers);
+                write!(out, "{text}")?;
             }
             sessions.tell_left_out();
         }
@@ -119,6 +126,7 @@ pub(crate) async fn run(
             }
         }
         SessionsCommand::Pull { id } => return pull::run(&id, server).await,
+        SessionsCommand::Push(args) => return push::run(&args, server, screen).await,
         SessionsCommand::Remove { id, force } => {
             let (server, session) = &find_session(server, &id).await?;
             let id = session.get("id").and_then(Value::as_str).unwrap_or(&id);
@@ -170,7 +178,7 @@ fn fork(context: &str, text: &str) -> SendMessageRequest {
 }
 
 /// Sessions as a table.
-fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
+fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>, with_callers: bool) -> String {
     if sessions.is_empty() {
         return "no sessions\n".to_owned();
     }
@@ -193,11 +201,12 @@ fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
                 ago(since),
                 ago(&text("used")),
                 text("agent"),
+                if with_callers { text("caller") } else { String::new() },
                 text("workspace"),
             ]
         })
         .collect();
-    table(&["CONTEXT", "STATE", "SINCE", "USED", "AGENT", "WORKSPACE"], &rows, width)
+    table(&["CONTEXT", "STATE", "SINCE", "USED", "AGENT", "CALLER", "WORKSPACE"], &rows, width)
 }
 
 /// What a session does, and since when; an older server says only whether it is live.
@@ -214,10 +223,21 @@ fn doing(session: &Value) -> (String, &str) {
 fn shown(session: &Value) -> String {
     let facts = session.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let line = |(name, value): (&String, &Value)| {
-        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-        format!("{} {}\n", padded(&clean_line(name), 14), clean_line(&text))
+        format!("{} {}\n", padded(&clean_line(name), 14), clean_line(&in_words(value)))
     };
     facts.map(line).collect()
+}
+
+/// A value as people read it: members of an object are a name and a value each.
+fn in_words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(members) => {
+            let each = members.iter().map(|(name, value)| format!("{name} {}", in_words(value)));
+            each.collect::<Vec<_>>().join(", ")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => value.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -237,7 +257,7 @@ mod tests {
                    "kept": "unsaved work"}),
         ];
         let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
-        insta::assert_snapshot!(listed(&sessions, now, None), @r"
+        insta::assert_snapshot!(listed(&sessions, now, None, false), @r"
 CONTEXT  STATE               SINCE      USED       AGENT   WORKSPACE
 ctx-1    live                -          2 min ago  claude  /w/s1
 ctx-2    idle                -          1 d ago    claude  /w/s2
@@ -249,11 +269,13 @@ ctx-5    kept: unsaved work  -          2 min ago  claude  /w/s5
 
     #[test]
     fn one_session_is_shown_a_fact_a_line() {
-        let session = json!({"id": "s1", "contextId": "c", "conversation": null, "live": false});
+        let activity = json!({"state": "idle", "since": "2026-01-01T00:00:00Z"});
+        let session = json!({"id": "s1", "contextId": "c", "conversation": null, "live": false, "activity": activity});
         insta::assert_snapshot!(shown(&session), @r"
 id             s1
 contextId      c
 live           false
+activity       state idle, since 2026-01-01T00:00:00Z
 ");
     }
 

@@ -7,8 +7,19 @@ use super::terminal::{clean_line, cut, padded, width};
 const NARROWEST: usize = 8;
 const GAP: usize = 2;
 
-/// A table with a head. `most` is the width of the terminal; without it nothing is cut.
+/// A table as `align` makes it, without the columns that are empty in each row.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>], most: Option<usize>) -> String {
+    let cell = |row: &Vec<String>, at: usize| row.get(at).cloned().unwrap_or_default();
+    let has_text = |at: &usize| rows.iter().any(|row| !cell(row, *at).is_empty());
+    let columns: Vec<usize> = (0..head.len()).filter(has_text).collect();
+    let head: Vec<&str> = columns.iter().map(|&at| head[at]).collect();
+    let keep = |row: &Vec<String>| columns.iter().map(|&at| cell(row, at)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(keep).collect();
+    align(&head, &rows, most)
+}
+
+/// A table with a head. `most` is the width of the terminal; without it nothing is cut.
+pub(super) fn align(head: &[&str], rows: &[Vec<String>], most: Option<usize>) -> String {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| clean_line(cell)).collect()).collect();
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
@@ -89,6 +100,12 @@ TASK         STATE           MESSAGE
 0198-first   completed       say someth…
 0198-second  input-required  日本 red a…
 ");
+    }
+
+    #[test]
+    fn a_column_without_text_is_left_out() {
+        let rows = [vec!["a".to_owned(), String::new(), "c".to_owned()]];
+        assert_eq!(table(&["ONE", "TWO", "THREE"], &rows, None), "ONE  THREE\na    c\n");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod answer;
 mod ask;
+mod pattern;
 mod prompt;
 
 pub(super) use ask::{Ask, render_question_on};
@@ -10,6 +11,7 @@ pub(super) use prompt::{ask_person, read_line};
 use super::complete;
 use super::failure::Failure;
 use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
+use super::link::link_addresses;
 use super::list::{List, ListArgs};
 use super::local::Server;
 use super::names::{find_context, find_task, shorten};
@@ -271,22 +273,17 @@ fn listed(tasks: &[ListedTask], width: Option<usize>) -> String {
     let now = Timestamp::now();
     // Whoever has a terminal types ids; whoever has none may keep them.
     let shown = |id: &str| if width.is_some() { shorten(id).to_owned() } else { id.to_owned() };
-    let has_agents = tasks.iter().any(|listed| !listed.agent.is_empty());
     let rows = tasks.iter().map(|ListedTask { agent, task }| {
-        let agent = has_agents.then(|| agent.clone());
+        let caller = task.metadata.as_ref().and_then(|metadata| metadata.get("pilothouse.caller"));
+        let caller = caller.and_then(|caller| caller.as_str().map(ToOwned::to_owned));
         let state = task.status.state.word().to_owned();
         let message = cut(&clean_line(&shown_message(task)), MESSAGE);
         let age = ago(task.status.timestamp, now);
-        [shown(task.id.as_str())]
-            .into_iter()
-            .chain(agent)
-            .chain([state, age, message, shown(task.context_id.as_str())])
-            .collect()
+        let (id, context) = (shown(task.id.as_str()), shown(task.context_id.as_str()));
+        vec![id, agent.clone(), caller.unwrap_or_default(), state, age, message, context]
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    let head = ["TASK", "AGENT", "STATE", "WHEN", "MESSAGE", "CONTEXT"];
-    let head: Vec<&str> = head.into_iter().filter(|name| has_agents || *name != "AGENT").collect();
-    table(&head, &rows, width)
+    table(&["TASK", "AGENT", "CALLER", "STATE", "WHEN", "MESSAGE", "CONTEXT"], &rows, width)
 }
 
 /// What a task is about: what it asks, else what it was asked.
@@ -318,8 +315,9 @@ fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Resu
     {
         eprintln!("{}", super::terminal::clean(&words));
     }
-    closing_lines(task).iter().for_each(|line| eprintln!("{line}"));
-    super::outcome::files(task).iter().for_each(|line| eprintln!("{line}"));
+    for line in closing_lines(task).iter().chain(&super::outcome::files(task)) {
+        eprintln!("{}", link_addresses(line, screen.links));
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The terminal at the other end: how wide it is, what it may show, and what must never reach it.
 
+use super::link;
 use super::outcome::seconds;
 use crate::config::Environment;
 use anstyle::{AnsiColor, Style};
@@ -33,6 +34,8 @@ pub(crate) struct Screen {
     pub(crate) styled_errors: bool,
     /// Columns; none where lines may have any length.
     pub(crate) width: Option<usize>,
+    /// Standard error shows links.
+    pub(crate) links: bool,
     /// A person can be asked: standard input is a terminal, and so is standard error.
     pub(crate) asks: bool,
 }
@@ -59,6 +62,7 @@ impl Screen {
             lively: errors && capable,
             styled_errors: styled(errors),
             width: terminal.then(columns),
+            links: errors && capable && link::are_shown(environment),
             asks: errors && capable && io::stdin().is_terminal(),
         }
     }

@@ -1,5 +1,6 @@
 //! `pilothouse token`: tokens of further callers, made and revoked while the server runs.
 
+use super::complete;
 use super::failure::Failure;
 use super::list::{ListArgs, read_list};
 use super::local::{Server, escape};
@@ -42,6 +43,7 @@ pub(crate) enum TokenCommand {
     /// Revoke a token: at once, also for what its holder has open
     Revoke {
         /// Its id, as `list` shows it
+        #[arg(add = complete::tokens())]
         id: String,
     },
 }

@@ -155,6 +155,7 @@ impl Agent {
             defaults_dir: None,
             patch: PatchMode::Auto,
             results: Vec::new(),
+            caller_may: super::CallerMay::default(),
         }
     }
 }

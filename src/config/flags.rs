@@ -6,6 +6,8 @@ use super::layers::Layers;
 use super::origin::Origin;
 use super::paths::utf8;
 use super::repository;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use pilothouse_sandbox::isolation::BackendKind;
 use std::path::PathBuf;
 
 /// The options of `serve`; what is said of each is its help.
@@ -54,7 +56,7 @@ pub struct Flags {
     #[arg(long)]
     pub agent: Option<String>,
     /// What makes the wall around agents: auto, bubblewrap, landlock, container, none (auto)
-    #[arg(long, value_name = "BACKEND")]
+    #[arg(long, value_name = "BACKEND", add = ArgValueCandidates::new(list_backends))]
     pub isolation: Option<String>,
     /// Ask for no token; on a loopback address only
     #[arg(long)]
@@ -110,6 +112,11 @@ impl Flags {
         }
         Ok(())
     }
+}
+
+/// What a shell completes.
+fn list_backends() -> Vec<CompletionCandidate> {
+    BackendKind::ALL.iter().map(|kind| CompletionCandidate::new(kind.as_str())).collect()
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

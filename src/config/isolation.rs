@@ -1,7 +1,7 @@
 //! What isolation promises, which of it is required, and what agents may reach through the sandbox.
 
 use super::defaults::{GIB, MIB, seconds, section};
-use super::{Age, Bytes};
+use super::{Age, Bytes, ForgeKind};
 use pilothouse_sandbox::isolation::{BackendKind, EngineKind, Guarantee};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,12 @@ pub struct GitCredential {
     pub user: String,
     /// The token.
     pub token: String,
+    /// What opens pull requests there; none where nothing does.
+    #[serde(default)]
+    pub forge: Option<ForgeKind>,
+    /// The address of its API, where it is not the usual one of this host.
+    #[serde(default)]
+    pub api: Option<String>,
 }
 
 fn git_user() -> String {

@@ -103,6 +103,18 @@ impl fmt::Debug for NotificationTarget {
 
 /// The template of a webhook with these values in its places, each as the inside of a text of JSON.
 pub fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
+    fill_places(template, values, |value| {
+        let text = serde_json::Value::from(value).to_string();
+        text[1..text.len() - 1].to_owned()
+    })
+}
+
+/// A template with these values in its places, each as this makes of it.
+pub fn fill_places(
+    template: &str,
+    values: &[(&str, &str)],
+    render: impl Fn(&str) -> String,
+) -> String {
     let (mut filled, mut rest) = (String::with_capacity(template.len()), template);
     while let Some(at) = rest.find('{') {
         filled.push_str(&rest[..at]);
@@ -112,8 +124,7 @@ pub fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
         });
         match place {
             Some((name, value)) => {
-                let text = serde_json::Value::from(*value).to_string();
-                filled.push_str(&text[1..text.len() - 1]);
+                filled.push_str(&render(value));
                 rest = &rest[name.len() + 2..];
             }
             None => {

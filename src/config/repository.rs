@@ -125,6 +125,7 @@ impl Workspace {
                     },
                 },
             },
+            push: agent.push.clone().unwrap_or_else(|| self.push.clone()),
         }
     }
 
@@ -182,7 +183,7 @@ fn why_not_shared(path: &str, source: &RepositorySource) -> Option<String> {
 }
 
 /// Whether git could have a branch, tag or commit of this name (git-check-ref-format).
-fn is_reference(name: &str) -> bool {
+pub(super) fn is_reference(name: &str) -> bool {
     let is_step =
         |step: &str| !step.is_empty() && !step.starts_with('.') && !step.ends_with(".lock");
     !name.starts_with('-')

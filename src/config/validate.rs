@@ -148,9 +148,11 @@ impl Config {
             );
         }
         self.check_workspaces(&mut found);
+        self.check_forges(&mut found);
         self.budgets.check("budgets", &mut found);
         for (name, agent) in &self.agents {
             agent.check(name, &mut found);
+            agent.caller_may.check(name, agent, &mut found);
             agent.budgets.check(&format!("agents.{name}.budgets"), &mut found);
             for problem in agent.setup.problems(name, agent) {
                 found.add(&[&format!("agents.{name}.setup")], problem);
@@ -521,6 +523,12 @@ impl Found {
     pub(super) fn add(&mut self, keys: &[&str], text: String) {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
         self.0.push(Problem { keys, text, origins: Vec::new() });
+    }
+
+    /// What was found.
+    #[cfg(test)]
+    pub(super) fn texts(&self) -> Vec<&str> {
+        self.0.iter().map(|problem| &*problem.text).collect()
     }
 }
 

@@ -43,8 +43,8 @@ pub enum MirrorError {
         /// What was looked for.
         reference: String,
     },
-    /// There is no commit at all.
-    #[error("the repository {0} has no commit yet")]
+    /// There is no commit on the branch that is checked out there.
+    #[error("the repository {0} has no commit on the branch that is checked out there")]
     Empty(String),
 }
 
@@ -59,8 +59,10 @@ impl MirrorError {
             Self::TooLarge { .. } => "the operator can raise `limits.repository`",
             Self::TooLong { .. } => "the operator can raise `timeouts.fetch`",
             Self::Ended(_) => "send the message again",
-            Self::NoReference { .. } => "the operator must correct `workspace.repository.ref`",
-            Self::Empty(_) => "commit something there first",
+            Self::NoReference { .. } => {
+                "the operator must correct `workspace.repository.ref` (`--repo PATH#REF`)"
+            }
+            Self::Empty(_) => "commit something there, or name another branch (`--repo PATH#REF`)",
         }
     }
 }

@@ -10,8 +10,10 @@ pub(super) mod links;
 pub(super) mod metrics;
 pub(super) mod operate;
 mod page;
+pub(super) mod publish;
 pub(super) mod removal;
 pub(super) mod results;
+pub(super) mod saved;
 pub(super) mod tokens;
 pub(super) mod usage;
 
@@ -256,6 +258,8 @@ where
         true => doors.answers.reserve(&caller, most).await?,
         false => Room::default(),
     };
+    // The token may have ended during these waits.
+    client.caller.grant.check()?;
     let work = work(doors.clone(), client, Request::from_parts(parts, body));
     doors.run(entry, async move { Ok(hold(work.await?, room).await) }).await
 }

@@ -133,7 +133,11 @@ impl Doors {
             place,
         };
         let operation = async move {
-            let begun = operating.begin(method, decoded).await;
+            // The token may have ended while the body came.
+            let begun = match operating.context.caller.grant.check() {
+                Ok(()) => operating.begin(method, decoded).await,
+                Err(denied) => Err(denied.into()),
+            };
             (begun, operating.dialect, operating.alias)
         };
         // It lies on the heap from here on, and what was decoded is not kept beside it.
@@ -172,6 +176,7 @@ impl Doors {
                     Most::Bytes(most) => self.answers.reserve(caller, most).await?,
                     Most::Task(log) => self.reserve_for(caller, &log).await?,
                 };
+                context.caller.grant.check()?;
                 let (reply, room) = self.read(entry, read, room).await?;
                 Ok(Done::Reply(reply, room))
             }

@@ -6,7 +6,8 @@ use super::extensions::SERVED;
 use super::{Doors, admin, json_response, refuse_host};
 use crate::access::Forwarded;
 use crate::agent::Agent;
-use crate::config::{self, Binding, CardShape, Config, Skill};
+use crate::config::{self, Binding, CardShape, Config, Skill, WISHES};
+use crate::service::describe_wishes;
 use crate::signing::{self, Signer};
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -297,6 +298,9 @@ fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtensio
     let served = SERVED.map(|(uri, description)| AgentExtension {
         uri: uri.to_owned(),
         description: Some(description.to_owned()),
+        params: (uri == WISHES)
+            .then(|| serde_json::from_value(describe_wishes(&agent.config.caller_may)).ok())
+            .flatten(),
         ..AgentExtension::default()
     });
     declared.chain(isolation).chain(served).collect()

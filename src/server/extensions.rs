@@ -4,6 +4,7 @@
 use super::Doors;
 use super::call::{Named, asked_extensions};
 use crate::asks::{APPROVALS, render_approval_request};
+use crate::config::WISHES;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
@@ -18,9 +19,13 @@ use serde_json::{Value, json};
 const USAGE: &str = "https://kagent.dev/extensions/usage/v1";
 
 /// The extensions, each with one sentence for cards.
-pub(super) const SERVED: [(&str, &str); 2] = [
+pub(super) const SERVED: [(&str, &str); 3] = [
     (APPROVALS, "asks for approvals and answers, as kagent's clients read and give them"),
     (USAGE, "tokens that a task has used, as kagent's clients read them"),
+    (
+        WISHES,
+        "what a message chooses for its turn, as metadata under this name: model, effort, ref, budget and others",
+    ),
 ];
 
 /// Which of them a client has activated.

@@ -1,6 +1,7 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
 use super::send::refused;
+use super::wishes::read_wishes;
 use super::{Accepted, Client, Service, message};
 use crate::access::Caller;
 use crate::asks::{self, Answered, Answering, Decision, RememberedDecision};
@@ -351,12 +352,16 @@ impl Service {
             }
         };
         // A CLI writes its transcript late, so what the turn was about is told again.
-        let about =
+        let first =
             log.snapshot_at(&self.store, 1, Extent::MESSAGES).await.ok().and_then(|snapshot| {
-                let history = snapshot.task.history;
-                let first = history.iter().find(|message| message.role == Role::User);
-                first.map(Message::text_content)
+                let mut history = snapshot.task.history.into_iter();
+                history.find(|message| message.role == Role::User)
             });
+        let about = first.as_ref().map(Message::text_content);
+        // What it wished holds for the rest of its turn too.
+        let agent = self.agents.get(&log.scope.agent);
+        let wishes = first.zip(agent).and_then(|(first, agent)| read_wishes(agent, &first).ok());
+        let wishes = wishes.flatten().map(Arc::new);
         let prompt = Prompt {
             text: match about {
                 Some(about) => format!("{about}\n\n{}", decision.told(&row.ask)),
@@ -382,7 +387,7 @@ impl Service {
         }
         log.turn_comes();
         ending.disarm();
-        let origin = Origin { remembered, ..Origin::default() };
+        let origin = Origin { remembered, wishes, ..Origin::default() };
         admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }

@@ -2,11 +2,12 @@
 
 use super::review::read_review;
 use super::schema::{self, find_schema, read_schema};
+use super::wishes::{self, read_wishes};
 use super::{Service, beside};
 use crate::agent::Agent;
 use crate::config::DriverKind;
 use crate::queue::Place;
-use crate::session::File;
+use crate::session::{File, Origin, Wishes};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -37,12 +38,20 @@ pub(super) struct Told {
     pub(super) size: usize,
     /// Its place among the prompts in memory; none where it is short.
     pub(super) place: Option<Arc<Place>>,
+    /// What the message wants beside its words.
+    pub(super) wishes: Option<Arc<Wishes>>,
 }
 
 impl Told {
     /// Whether it counts among the prompts in memory.
     pub(super) fn is_long(&self) -> bool {
         self.size > SHORT
+    }
+
+    /// Where its turn comes from.
+    pub(super) fn take_origin(&mut self) -> Origin {
+        let (prompt, wishes) = (self.place.take(), self.wishes.take());
+        Origin { prompt, wishes, ..Origin::default() }
     }
 
     /// Names the task; the words that say where its files lie need its id.
@@ -132,7 +141,12 @@ impl Service {
         message: &Message,
         (caller, modes): (&str, &[String]),
     ) -> Result<Told, Error> {
-        let (mut command, mut schema) = (command_of(agent, message)?, find_schema(message)?);
+        let wishes = read_wishes(agent, message)?.map(Arc::new);
+        let schema = match find_schema(message)? {
+            None if wishes.is_some() => wishes::find_schema(message)?,
+            schema => schema,
+        };
+        let (mut command, mut schema) = (command_of(agent, message)?, schema);
         let mut contents = Contents {
             takes_images: agent.takes_images(),
             inline: self.config.limits.file_in_prompt.as_usize(),
@@ -199,7 +213,7 @@ impl Service {
         let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.text().len());
         let parts = message.parts.len().saturating_sub(1) * PART;
         let size = prompt.text.len() + images + attached + metadata + parts;
-        Ok(Told { prompt, files, size, place: None })
+        Ok(Told { prompt, files, size, place: None, wishes })
     }
 
     /// Holds room for a prompt until its turn is over.

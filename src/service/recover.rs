@@ -95,7 +95,8 @@ impl Service {
             // It was there before, so it is not refused now.
             let overdraw = || Arc::new(self.prompts.overdraw(&row.scope.caller, told.size));
             let prompt = told.is_long().then(overdraw);
-            let origin = Origin { prompt, fork: fork.take(), ..Origin::default() };
+            let (fork, wishes) = (fork.take(), told.wishes);
+            let origin = Origin { prompt, fork, wishes, ..Origin::default() };
             admission.submit(log.clone(), told.prompt, told.files, origin);
         }
         Ok(is_taken_up)

@@ -170,6 +170,7 @@ impl Service {
             (None, None) => self.find_waiting(&scope, &message).await?,
         };
         self.check_scope(client, continued.as_deref(), &message)?;
+        self.check_ref(&scope, &told, (&message, continued.is_some())).await?;
         let same_context = |log: &TaskLog| {
             message.context_id.as_ref().is_none_or(|context| *context == log.context_id)
         };
@@ -274,7 +275,7 @@ impl Service {
             .accept(row, task, also, records, withheld)
             .await
             .map_err(store::Error::incident)?;
-        let origin = Origin { fork, prompt: told.place, ..Origin::default() };
+        let origin = Origin { fork, ..told.take_origin() };
         let setup = admission.session.setup.clone();
         admission.submit(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None, answered: None, setup })
@@ -397,7 +398,7 @@ impl Service {
         }
         // The answer stands before what its turn does.
         answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(&client.caller)));
-        let origin = Origin { prompt: told.place, ..Origin::default() };
+        let origin = told.take_origin();
         admission.submit(log.clone(), told.prompt, told.files, origin);
         if steers {
             self.sessions.steer(log);
@@ -479,7 +480,7 @@ fn not_open(log: &TaskLog) -> Error {
     let advice = "send without taskId, with the same contextId, to continue the conversation";
     Error::new(
         ErrorKind::UnsupportedOperation,
-        format!("task `{}` is over ({}); {advice}", log.id, state.name()),
+        format!("task `{}` is over ({}); {advice}", log.id, state.word()),
     )
     .with("taskId", log.id.as_str())
     .with("state", state.name())

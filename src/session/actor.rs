@@ -22,6 +22,7 @@ use super::ending::Cause;
 use super::facts::TurnFacts;
 use super::failure::FailureCode;
 use super::pipe::read;
+use super::publish::{finish_answered, publish_at_end};
 use super::questions::ask_row;
 use super::resources::{CurrentTurn, SessionResources};
 use super::results;
@@ -188,7 +189,9 @@ impl Actor {
         if !log.state().is_terminal() {
             let deps = &self.session.deps;
             let schema = prompt.schema.clone().and_then(|schema| Schema::read(schema).ok());
-            let compares = self.session.agent.is_conversational() || schema.is_some();
+            // The text of a pull request is made of the answer.
+            let is_clone = self.session.agent.clone_source.is_some();
+            let compares = self.session.agent.is_conversational() || schema.is_some() || is_clone;
             let translator = Translator::new(log.clone(), compares, &deps.config);
             let mut current = CurrentTurn {
                 log,
@@ -199,6 +202,9 @@ impl Actor {
                 failure: None,
                 closing: Vec::new(),
                 schema,
+                wishes: origin.wishes,
+                push_ask: None,
+                is_push: false,
                 fork: origin.fork,
                 before: None,
                 has_looked: false,
@@ -220,6 +226,13 @@ impl Actor {
         let session = &mut self.session;
         session.deps.telemetry.turn_begins(&turn.log, &session.agent.key, &turn.prompt.text);
         let warm = session.running.is_some();
+        if session.remembered.is_some()
+            && let Some(outcome) = Box::pin(finish_answered(session, turn)).await
+        {
+            drop((places, files));
+            session.activity.enter(SessionState::Ending);
+            return Box::pin(self.end_turn(turn, outcome)).await;
+        }
         let outcome = match Begin::new(session, turn).reach_agent(places, files).await {
             Ok(()) => Box::pin(converse(session, turn, warm)).await,
             Err(NotStarted::Over) => return,
@@ -259,6 +272,10 @@ impl Actor {
             session.end_process(Word::Terminate).await;
         }
         results::gather(&mut self.session, turn, &outcome).await;
+        let outcome = match self.session.agent.clone_source {
+            Some(_) => Box::pin(publish_at_end(&mut self.session, turn, outcome)).await,
+            None => outcome,
+        };
         let words = last_words(&outcome);
         let stored = self.store_end(turn, outcome).await;
         self.note_end(turn, &words).await;
@@ -314,13 +331,17 @@ impl Actor {
             setup: row.setup.clone(),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
             failure: None,
+            chosen: turn.wishes.as_ref().map(|wishes| wishes.chosen.clone()),
             background: match (&outcome, &running) {
                 (Outcome::Completed { .. }, Some(running)) => running.driver.background(),
                 _ => Vec::new(),
             },
         };
         let folder = agent.workspaces.shown(&row.id).display().to_string();
-        let ask = ending_ask(&outcome, folder).map(|ask| ask_row(log, ask, true, &deps.config));
+        let ask = match turn.push_ask.take() {
+            Some(ask) => Some(ask_row(log, ask, false, &deps.config)),
+            None => ending_ask(&outcome, folder).map(|ask| ask_row(log, ask, true, &deps.config)),
+        };
         let noted = ask.map(|ask| deps.asks.add(ask)).transpose();
         let (outcome, ask) = match noted {
             Ok(ask) => (outcome, ask),

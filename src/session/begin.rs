@@ -99,8 +99,11 @@ impl<'a> Begin<'a> {
             let place = self.wait_for_turn(&shared, WaitsFor::SharedFolder).await?;
             self.turn.places.push(place);
         }
-        if self.turn.fork.is_some() && self.session.running.is_some() {
-            // A process that was started ahead knows nothing of what is forked.
+        let is_other = |running: &Running| running.choice != self.turn.choice();
+        if self.turn.fork.is_some() && self.session.running.is_some()
+            || self.session.running.as_ref().is_some_and(is_other)
+        {
+            // A process that was started ahead knows nothing of what is forked or chosen.
             slot = Box::pin(self.session.give_up_process()).await;
         }
         let mut fetching = None;
@@ -243,7 +246,8 @@ impl<'a> Begin<'a> {
     async fn measure(&mut self) -> Result<(), Cause> {
         let (log, budgets) = (self.turn.log.clone(), self.session.deps.budgets.clone());
         let session = self.session.row.id.clone();
-        let meter = self.wait(budgets.meter(&log.scope, &session, log.n)).await?;
+        let wished = self.turn.wishes.as_ref().map(|wishes| wishes.budget).unwrap_or_default();
+        let meter = self.wait(budgets.meter(&log.scope, &session, log.n, wished)).await?;
         let meter = meter.map_err(|error| fault(&error))?;
         if let Some(exceeded) = meter.check() {
             return Err(Cause::Exceeded(exceeded));
@@ -260,7 +264,8 @@ impl<'a> Begin<'a> {
         let is_fork = self.turn.fork.is_some();
         let is_empty = folder.is_new_and_empty() && !is_fork && !self.session.agent.needs_setup();
         self.set_up(&folder).await?;
-        let mut driver = self.session.agent.driver_of(self.session.row.setup.as_deref());
+        let choice = self.turn.choice();
+        let mut driver = self.session.agent.driver_of(self.session.row.setup.as_deref(), &choice);
         let fork = self.turn.fork.as_ref().and_then(|fork| fork.conversation.as_deref());
         let pattern = fork.and_then(|conversation| driver.transcript(conversation));
         let forked = self.copy_fork(pattern, &folder).await?;
@@ -305,6 +310,7 @@ impl<'a> Begin<'a> {
         let mut running = Running::new(started, driver, &launch, slot, &deps.config);
         running.is_new = true;
         running.generation = given.generation;
+        running.choice = choice;
         running.starting = Some(starting);
         self.session.running = Some(running.of_session(&self.session.activity));
         Ok(())

@@ -69,6 +69,11 @@ fn preview(value: &Value) -> String {
         "title",
     ];
     let found = telling.iter().find_map(|name| value.get(name).and_then(Value::as_str));
+    let only = || {
+        let mut members = value.as_object()?.values();
+        members.next().filter(|_| members.next().is_none())?.as_str()
+    };
+    let found = found.or_else(only);
     found.map_or_else(|| one_line(&value.to_string()), one_line)
 }
 
@@ -99,6 +104,8 @@ mod tests {
         assert_eq!(call("ExitPlanMode", &json!({})), "ExitPlanMode");
         assert_eq!(call("ExitPlanMode", &Value::Null), "ExitPlanMode");
         assert_eq!(call("Bash", &json!({"command": "ls"})), "Bash: ls");
+        assert_eq!(call("Count", &json!({"what": "words"})), "Count: words");
+        assert_eq!(call("Add", &json!({"a": "1", "b": "2"})), r#"Add: {"a":"1","b":"2"}"#);
     }
 
     #[test]

@@ -3,8 +3,10 @@
 set -eu
 branch=$1 base=$2
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
-if [ "$(git rev-list --count "refs/heads/$branch" --not --remotes "$base")" -eq 0 ]; then
-    echo "nothing is committed on $branch that is not on a branch of origin" >&2
+# What was pushed by now, whoever fetches may not have.
+if [ "$(git rev-list --count "refs/heads/$branch" --not --exclude="origin/$branch" --remotes "$base")" -eq 0 ]; then
+    echo "nothing is committed on $branch that is not on another branch of origin" >&2
     exit 1
 fi
-exec git -c core.hooksPath=/dev/null bundle create --quiet - "refs/heads/$branch" --not --remotes "$base"
+exec git -c core.hooksPath=/dev/null bundle create --quiet - "refs/heads/$branch" --not \
+    --exclude="origin/$branch" --remotes "$base"

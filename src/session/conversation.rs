@@ -251,7 +251,7 @@ impl<'a> Conversation<'a> {
             () = std::future::ready(()), if unread && roomy => self.hear_unread(),
             () = sleep_until(line_until.unwrap_or(far)), if line_until.is_some() && lively => self.end_slow_line(),
             () = running.line.take(config), if line_waits => {}
-            read = read(&running.process.stdout), if hears => self.hear(read),
+            read = read(&running.process.stdout), if hears => self.hear_more(read),
             read = read(&running.process.stderr), if running.stderr_open => self.keep_stderr(read),
             ended = running.process.control.ended(), if running.ended.is_none() => self.running.ended = Some(ended),
             () = running.outbox.writable(running.process.stdin.as_ref()) => self.running.flush(),

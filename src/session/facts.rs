@@ -1,6 +1,7 @@
 //! What the final status of a turn says about it.
 
 use super::failure::FailureCode;
+use crate::config::WISHES;
 use pilothouse_agents::Usage;
 use pilothouse_agents::setup::SetupEvidence;
 use pilothouse_egress::Counted;
@@ -23,6 +24,8 @@ pub(super) struct TurnFacts {
     pub(super) setup: Option<String>,
     /// Why it failed.
     pub(super) failure: Option<FailureCode>,
+    /// What its message has chosen.
+    pub(super) chosen: Option<Value>,
     /// What still runs in its background.
     pub(super) background: Vec<String>,
 }
@@ -72,6 +75,7 @@ impl TurnFacts {
         set("sessionId", self.conversation.clone().map(Value::from));
         set("isolation", Some(self.isolation.clone()));
         set("setup", self.setup.as_deref().map(|revision| describe_setup(revision, declared)));
+        set(WISHES, self.chosen.clone());
         set("unknownMessages", (unknown > 0).then(|| unknown.into()));
         metadata
     }

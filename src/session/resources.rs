@@ -11,8 +11,8 @@ use super::running::Running;
 use super::schema::Schema;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
-use super::{Fork, Order, SessionDeps, SessionKey};
-use crate::agent::{Agent, SessionStderr};
+use super::{Fork, Order, SessionDeps, SessionKey, Wishes};
+use crate::agent::{Agent, LaunchChoice, SessionStderr};
 use crate::asks::RememberedDecision;
 use crate::budget::Meter;
 use crate::queue::Place;
@@ -23,6 +23,7 @@ use pilothouse_agents::Turn as Prompt;
 use pilothouse_sandbox::process::Prepared;
 use pilothouse_sandbox::supervisor::Word;
 use pilothouse_sandbox::workspace::{self, Folder, Look};
+use serde_json::Value;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -82,6 +83,12 @@ pub(super) struct CurrentTurn {
     pub(super) closing: Vec<Write>,
     /// What its answer is to fit.
     pub(super) schema: Option<Schema>,
+    /// What its message wants beside its words.
+    pub(super) wishes: Option<Arc<Wishes>>,
+    /// What is asked before its work is pushed.
+    pub(super) push_ask: Option<Value>,
+    /// Whether it carries out the answer to that, and nothing else.
+    pub(super) is_push: bool,
     /// The session that this turn's new one begins as a copy of.
     pub(super) fork: Option<Fork>,
     /// How the workspace was before the agent was told its prompt, where that is of interest.
@@ -255,6 +262,11 @@ pub(super) fn session_used(row: &SessionRow, at: Timestamp) -> Write {
 }
 
 impl CurrentTurn {
+    /// How its CLI is to be started, where that is not as configured.
+    pub(super) fn choice(&self) -> LaunchChoice {
+        self.wishes.as_ref().map(|wishes| wishes.choice.clone()).unwrap_or_default()
+    }
+
     /// The turn works from now on: it may not take longer than `timeouts.turn`, all of its waits together.
     pub(super) fn start_clock(&mut self, deps: &SessionDeps) {
         let (longest, pause) = (deps.config.timeouts.turn.get(), deps.config.asks.pause.get());

@@ -15,7 +15,7 @@ mod changes;
 
 use super::ending::Cause;
 use super::resources::{CurrentTurn, SessionResources};
-use super::{SessionDeps, start};
+use super::{SessionDeps, Wishes, start};
 use crate::agent::Agent;
 use crate::config::{self, DriverKind};
 use crate::store::{BASE_PATCH, ResultRow, TURN_PATCH, Write};
@@ -88,6 +88,8 @@ struct Maker {
     session: Arc<str>,
     task: TaskId,
     n: i64,
+    /// What the turn's message wants beside its words.
+    wishes: Option<Arc<Wishes>>,
 }
 
 /// Looks at the workspace before the agent is told its prompt; at one that is known to be empty without opening it.
@@ -97,7 +99,7 @@ pub(super) async fn note_beginning(
     turn: &mut CurrentTurn,
     is_empty: bool,
 ) -> Result<(), Cause> {
-    let is_wanted = is_wanted(&session.agent.config) && !session.snapshots.has_given_up;
+    let is_wanted = is_wanted(&session.agent.config, turn) && !session.snapshots.has_given_up;
     if !is_wanted || std::mem::replace(&mut turn.has_looked, true) {
         return Ok(());
     }
@@ -166,8 +168,9 @@ pub(super) async fn gather(
     }
 }
 
-fn is_wanted(agent: &config::Agent) -> bool {
-    agent.patch == config::PatchMode::Auto || !agent.results.is_empty()
+fn is_wanted(agent: &config::Agent, turn: &CurrentTurn) -> bool {
+    let wishes = turn.wishes.as_ref().is_some_and(|wishes| !wishes.results.is_empty());
+    agent.patch == config::PatchMode::Auto || !agent.results.is_empty() || wishes
 }
 
 /// Says why this turn has no results, and those after it neither.
@@ -187,6 +190,7 @@ impl Maker {
             session: session.row.id.clone(),
             task: turn.log.id.clone(),
             n: turn.log.n,
+            wishes: turn.wishes.clone(),
         }
     }
 
@@ -388,10 +392,11 @@ impl Maker {
     ) {
         let limits = &self.deps.config.limits;
         let mut left = limits.result_files.as_usize();
+        let wished = self.wishes.as_ref().map(|wishes| &*wishes.results).unwrap_or_default();
         let wanted = changes.iter().filter(|change| {
             change.kind != ChangeKind::Deleted
                 && !change.is_repository
-                && fits(&self.agent.config.results, &change.path)
+                && (fits(&self.agent.config.results, &change.path) || fits(wished, &change.path))
         });
         for change in wanted.take(limits.changes) {
             let Ok(file) = files.read(change.path.clone()).await else { continue };

@@ -6,7 +6,7 @@ use super::long_line::{self, LinePlace, LineRoom};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read};
 use super::start::Confinement;
-use crate::agent::Agent;
+use crate::agent::{Agent, LaunchChoice};
 use crate::config::Config;
 use crate::queue::Place;
 use pilothouse_agents::lines::{LineBounds, LineCutter};
@@ -26,6 +26,8 @@ pub(super) struct Running {
     life: Life,
     /// Of what the agent was given when it was started.
     pub(super) generation: u64,
+    /// How it was started, where that is not as configured.
+    pub(super) choice: LaunchChoice,
     pub(super) cutter: Option<LineCutter>,
     pub(super) outbox: Outbox,
     /// Bytes that were read, and are not heard as long as the agent has to wait.
@@ -68,6 +70,7 @@ impl Running {
             driver,
             life: launch.life,
             generation: 0,
+            choice: LaunchChoice::default(),
             cutter,
             outbox: Outbox::default(),
             unread: Vec::new(),

@@ -8,6 +8,7 @@
 use super::start::{self, Confinement, DoorWords};
 use super::{SessionDeps, Sessions};
 use crate::agent::Agent;
+use crate::repository::is_commit;
 use crate::store::{Checkout, SessionRow, SessionUse};
 use pilothouse_egress::Policy;
 use pilothouse_sandbox::isolation::Places;
@@ -18,6 +19,9 @@ use std::sync::Arc;
 
 /// Counts it.
 const SCRIPT: &str = include_str!("unsaved.sh");
+
+/// Remembers what of it is saved elsewhere.
+const SAVED: &str = include_str!("saved.sh");
 
 /// Sessions that retention has kept, and what it has seen of each.
 pub type KeptSessions = HashMap<Arc<str>, KeptSession>;
@@ -62,6 +66,27 @@ impl Sessions {
         Some(KeptSession { used_ms: session.used_ms, reason, is_certain })
     }
 
+    /// Remembers that a commit of a session's clone, with all that it follows, lies in a repository of its caller.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be remembered, for people.
+    pub async fn note_saved(
+        &self,
+        agent: &Agent,
+        row: &SessionRow,
+        commit: &str,
+    ) -> Result<(), String> {
+        row.checkout.as_ref().ok_or("the session is no clone of a repository")?;
+        if !is_commit(commit) {
+            return Err("`commit` is not the whole name of a commit".to_owned());
+        }
+        run_git(&self.deps, agent, &row.id, (SAVED, &[commit])).await?;
+        // The next sweep looks again.
+        self.live.kept.lock().remove(&row.id);
+        Ok(())
+    }
+
     /// Why retention has kept a session that was not used since.
     pub fn why_kept(&self, row: &SessionRow) -> Option<String> {
         let kept = self.live.kept.lock();
@@ -103,19 +128,28 @@ async fn look(
     if !agent.workspaces.shown(session).is_dir() {
         return Ok((0, 0));
     }
-    let args = [checkout.base.as_str()];
-    let (mut process, _confinement) = start_git(deps, agent, session, (SCRIPT, &args[..])).await?;
-    let patience = deps.config.timeouts.checkout.get();
-    let heard = hear_setup(&mut process, (patience, "timeouts.checkout")).await;
-    if heard.is_err() {
-        process.control.kill().await;
-    }
-    let words = heard.map_err(|failed| format!("git {}: {}", failed.reason, failed.output))?;
+    let words = run_git(deps, agent, session, (SCRIPT, &[&checkout.base])).await?;
     let mut numbers = words.lines().last().unwrap_or_default().split(' ').map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(changed)), Some(Ok(commits))) => Ok((changed, commits)),
         _ => Err("git said nothing that can be read".to_owned()),
     }
+}
+
+/// What such a script says.
+async fn run_git(
+    deps: &SessionDeps,
+    agent: &Agent,
+    session: &str,
+    script: (&str, &[&str]),
+) -> Result<String, String> {
+    let (mut process, _confinement) = start_git(deps, agent, session, script).await?;
+    let patience = deps.config.timeouts.checkout.get();
+    let heard = hear_setup(&mut process, (patience, "timeouts.checkout")).await;
+    if heard.is_err() {
+        process.control.kill().await;
+    }
+    heard.map_err(|failed| format!("git {}: {}", failed.reason, failed.output))
 }
 
 #[cfg(test)]

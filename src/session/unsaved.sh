@@ -1,5 +1,5 @@
 # Counts what a clone has that is nowhere else; run inside of the session's sandbox. Argument: the commit that the
-# session began at. Says: changed files, commits.
+# session began at. Its caller has what lies below refs/pilothouse/saved. Says: changed files, commits.
 set -eu
 base=$1
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_OPTIONAL_LOCKS=0
@@ -7,7 +7,8 @@ export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_OPTIONAL_LOCKS=0
 status=$(git -c core.fsmonitor=false -c core.hooksPath=/dev/null status --porcelain --untracked-files=normal)
 changed=$(printf %s "${status:+$status
 }" | wc -l)
-commits=$(git rev-list --count HEAD --branches --not --remotes "$base")
+saved=$(git rev-parse --verify --quiet "refs/pilothouse/saved^{commit}" || :)
+commits=$(git rev-list --count HEAD --branches --not --remotes "$base" ${saved:+"$saved"})
 stashed=0
 if git show-ref --verify --quiet refs/stash; then
     stashed=$(git rev-list --count --walk-reflogs refs/stash)

@@ -158,14 +158,14 @@ impl Store {
         }
     }
 
-    /// All that a caller has granted and that can be used at this time, the oldest first.
+    /// All that these callers have granted and that can be used at this time, the oldest first.
     pub async fn grants_of(
         &self,
-        caller: &Arc<str>,
+        callers: &CallerFilter,
         at: Timestamp,
     ) -> Result<Vec<GrantRow>, Error> {
         match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.grants_of(caller, at).await,
+            Backend::Sqlite(sqlite) => sqlite.grants_of(callers, at).await,
         }
     }
 

@@ -136,14 +136,14 @@ impl Console {
         }
     }
 
-    /// A person has to answer; the command that does it stands behind what is asked.
+    /// A person has to answer; the command that does it, and names the ask, stands behind what is asked.
     pub fn ask(&self, task: &TaskId, caller: &str, words: &str, command: &str) {
         if !self.on {
             return;
         }
         self.flush(task);
         let asked = format!("waits for {caller}: {}", head(words));
-        let hint = format!("  pilothouse {command} {}", short(task));
+        let hint = format!("  pilothouse {command}");
         let room = self.width().saturating_sub(TASK_BEGIN);
         self.task_line(WAITS, '?', task, &join(&asked, &hint, room));
     }
@@ -154,9 +154,9 @@ impl Console {
     }
 
     /// The agent was refused a host; said once a turn for each.
-    pub fn refuse(&self, task: &TaskId, host: &str, why: &str) {
+    pub fn refuse(&self, task: &TaskId, host: &str, advice: &str) {
         if self.on && self.with(task, |said| said.note_refusal(host)) == Some(true) {
-            self.task_line(BAD, '!', task, &format!("{host} was refused: {why}"));
+            self.task_line(BAD, '!', task, &format!("not reached: {}", head(advice)));
         }
     }
 
@@ -185,7 +185,7 @@ impl Console {
             if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {
                 let _ = write!(text, " · {input}→{output} tok");
             }
-            if let Some(cost) = usage.cost_usd {
+            if let Some(cost) = usage.cost_usd.filter(|cost| *cost > 0.0) {
                 let _ = write!(text, " · ${cost:.4}");
             }
         }
@@ -337,9 +337,10 @@ mod tests {
         let line = join(&"x".repeat(200), hint, 80 - TASK_BEGIN);
         assert!(line.chars().count() == 80 - TASK_BEGIN && line.ends_with(hint), "{line}");
         let task = TaskId::new("01a1faa5-948e-736e-845a-de8107228c16");
-        let line = written(|console| console.ask(&task, "ann", &"x ".repeat(200), "approve"));
+        let line =
+            written(|console| console.ask(&task, "ann", &"x ".repeat(200), "approve k7m3p2"));
         assert_eq!(line.trim_end().chars().count(), PLAIN_WIDTH);
-        assert!(line.ends_with("…  pilothouse approve 8c16\n"), "{line}");
+        assert!(line.ends_with("…  pilothouse approve k7m3p2\n"), "{line}");
     }
 
     #[test]

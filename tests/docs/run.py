@@ -22,7 +22,7 @@ BIN = Path(os.environ.get("PILOTHOUSE_BIN") or TOP / "target/debug/pilothouse").
 PATIENCE = 60
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 # An ask as the printed command names it.
-SHORT = re.compile(r"pilothouse answer [0-9a-f]{8}\b")
+SHORT = re.compile(r"pilothouse answer [2-9a-hj-km-np-tv-z]{6}\b")
 # What differs from run to run in what is shown: ids, times, dates.
 VARIES = [
     (UUID, "ID"),

@@ -18,7 +18,7 @@ if [ "$1" = -p ]; then
 fi
 echo "runs $*" > "$CUES/runs"
 while [ ! -e "$CUES/leave" ]; do sleep 0.01; done
-echo "$*"; pwd; echo "$HOME"; echo "$TERM"; echo "${SECRET_OF_THE_PERSON-none}"
+echo "$*"; pwd; echo "$HOME"; echo "$TERM"; grep -o '"approved":[^]]*' "$HOME/.claude/.claude.json"; echo "${SECRET_OF_THE_PERSON-none}"
 exit 5
 "#;
 
@@ -26,17 +26,19 @@ fn described() -> Builder {
     let described = World::describe().file("cli.sh", 0o755, CLI);
     let marker = described.marker().split_once('=').unwrap().1.to_owned();
     let (program, cues) = (described.cwd().join("cli.sh"), described.path("cues"));
-    described.config(json!({
-        "agent": "claude",
-        // It does not know of MCP servers.
-        "timeouts": {"mcp": "1ms"},
-        "agents": {"fake": null, "claude": {
-            "driver": "claude",
-            "skills_source": "files",
-            "program": program,
-            "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker, "CUES": cues}},
-        }},
-    }))
+    described
+        .config(json!({
+            "agent": "claude",
+            // It does not know of MCP servers.
+            "timeouts": {"mcp": "1ms"},
+            "agents": {"fake": null, "claude": {
+                "driver": "claude",
+                "skills_source": "files",
+                "program": program,
+                "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker, "CUES": cues}},
+            }},
+        }))
+        .env("ANTHROPIC_API_KEY", "sk-ant-a-key-of-the-servers-owner")
 }
 
 /// A world with one session that has spoken.
@@ -104,10 +106,15 @@ fn the_agents_own_terminal_resumes_the_conversation_in_its_workspace_and_home() 
     let workspace = std::fs::canonicalize(text_of(&session, "workspace")).unwrap();
     assert_eq!(lines[1], workspace.to_str().unwrap());
     assert!(lines[2].ends_with(text_of(&session, "id")), "{said}");
-    assert_eq!(lines[3..], ["xterm-test", "none"]);
+    assert_eq!(lines[3..], ["xterm-test", r#""approved":["of-the-servers-owner""#, "none"]);
     // No set-up stands before the conversation; that the folder is trusted is for the person to say.
     let known = std::fs::read_to_string(format!("{}/.claude/.claude.json", lines[2])).unwrap();
     assert!(known.contains("hasCompletedOnboarding") && !known.contains("Trust"), "{known}");
+    // Nothing of the key is left behind for the agent.
+    assert!(await_true(world.patience(), || {
+        let known = std::fs::read_to_string(format!("{}/.claude/.claude.json", lines[2]));
+        !known.unwrap().contains("approved")
+    }));
 }
 
 #[test]

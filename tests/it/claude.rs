@@ -2,6 +2,7 @@
 
 mod answering;
 mod asks;
+mod attached;
 mod background;
 mod conversations;
 mod credentials;

@@ -59,7 +59,7 @@ fn a_question_comes_with_its_options_and_the_command_that_answers_it() {
     let command = format!("answer with: pilothouse answer --url {address} ");
     let (_, rest) = said.err.split_once(&command).unwrap();
     let (id, rest) = rest.split_once(' ').unwrap();
-    assert!(id.len() == 8 && rest.starts_with("\"...\"\n"), "{}", said.err);
+    assert!(id.len() == 6 && rest.starts_with("\"...\"\n"), "{}", said.err);
 }
 
 #[test]

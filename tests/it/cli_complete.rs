@@ -43,6 +43,10 @@ fn a_shell_completes_ids_agents_and_states_that_the_server_knows() {
     assert!(agents.contains("fake"), "{agents}");
     let states = completed(&world, &["pilothouse", "tasks", "list", "--state", "inp"]);
     assert_eq!(states.trim(), "input-required");
+    let backends = completed(&world, &["pilothouse", "serve", "--isolation", ""]);
+    assert!(backends.contains("bubblewrap") && backends.contains("landlock"), "{backends}");
+    let keys = completed(&world, &["pilothouse", "config", "show", "limits.ra"]);
+    assert!(keys.lines().any(|key| key.trim() == "limits.rate"), "{keys}");
 }
 
 #[test]

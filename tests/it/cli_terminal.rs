@@ -103,7 +103,10 @@ fn one_key_allows_what_is_asked_and_the_task_goes_on() {
     let world = asking();
     let mut terminal = Terminal::run(world.address(), &["send", "hello"]);
     let asked = terminal.until(KEYS);
-    assert!(asked.contains("[y] once [s] for the session [n] no [e] edit [v] view, "), "{asked}");
+    assert!(
+        asked.contains("[y] once [s] for this pattern [a] this session [n] no [e] edit [v] view, "),
+        "{asked}"
+    );
     // A key that means nothing decides nothing.
     terminal.press("x");
     terminal.press("y");
@@ -154,6 +157,41 @@ fn a_no_with_its_reason_denies() {
     assert_eq!(code, Some(0), "{rest}");
     let log = pilothouse(&url(world.address()), &["tasks", "log", "last"]);
     assert!(log.out.contains("◀ deny: not on a Friday\n"), "{}", log.out);
+}
+
+#[test]
+fn a_pattern_is_shown_in_words_and_changed_before_it_is_given() {
+    let world = asking();
+    let mut terminal = Terminal::run(world.address(), &["send", "hello"]);
+    terminal.until(KEYS);
+    terminal.press("s");
+    let shown = terminal.until("[y] allow this [e] change it, Ctrl-D goes back: ");
+    let words =
+        "execute with exactly command \"rm -r build\", in this session, at most 20 times, for 1h";
+    assert!(shown.contains(words), "{shown}");
+    // It goes back without a decision.
+    terminal.press(CTRL_D);
+    terminal.until(KEYS);
+    terminal.press("s");
+    terminal.until("goes back: ");
+    terminal.press("e");
+    terminal.until("how often at most (Enter keeps 20): ");
+    terminal.press("0\n");
+    terminal.until("that is no number above 0");
+    terminal.until("how often at most (Enter keeps 20): ");
+    terminal.press("2\n");
+    terminal.until("for how long (Enter keeps 1h): ");
+    terminal.press("\n");
+    let shown = terminal.until("goes back: ");
+    assert!(shown.contains("at most 2 times, for 1h"), "{shown}");
+    terminal.press("y");
+    let (rest, code) = terminal.end();
+    assert_eq!(code, Some(0), "{rest}");
+    let grants = pilothouse(&url(world.address()), &["grants", "list", "--json"]);
+    let grants: Value = serde_json::from_str(&grants.out).unwrap();
+    assert_eq!((&grants[0]["uses"], &grants[0]["caller"]), (&json!(2), &json!("owner")));
+    let id = grants[0]["shortId"].as_str().unwrap();
+    assert_eq!(pilothouse(&url(world.address()), &["grants", "revoke", id]).code, Some(0));
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn one_who_decides_sees_all_that_would_run_and_the_keys() {
     execute asks to be used:
     │ rm -r build
     ? input-required in 0.1 s · context ID · task ID
-    [y] once [s] for the session [n] no [e] edit [v] view, Ctrl-D leaves it waiting:
+    [y] once [s] for this pattern [a] this session [n] no [e] edit [v] view, Ctrl-D leaves it waiting:
     ");
     terminal.press("y");
     insta::assert_snapshot!(plain(&terminal.end().0), @r"

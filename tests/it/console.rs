@@ -17,13 +17,17 @@ fn shown(world: &World, last: &str) -> String {
 fn plain(line: &str) -> String {
     let mut words: Vec<&str> = line.split(' ').collect();
     assert_eq!(words.remove(0).len(), "18:39:52".len(), "{line}");
+    let before = std::iter::once("").chain(words.iter().copied());
     let words: Vec<String> = words
         .iter()
-        .map(|word| match word {
+        .copied()
+        .zip(before)
+        .map(|(word, hint)| match word {
+            ask if ask.len() == 6 && hint == "answer" => "ASK".to_owned(),
             id if id.len() == 4 && id.chars().all(|c| c.is_ascii_hexdigit()) => "ID".to_owned(),
             program if program.starts_with("`/") => "PROGRAM".to_owned(),
             time if time.parse::<f64>().is_ok() => "0.1".to_owned(),
-            word => (*word).to_owned(),
+            word => word.to_owned(),
         })
         .collect();
     words.join(" ").trim_end().to_owned()
@@ -50,7 +54,7 @@ fn who_is_waited_for_stands_there_with_the_command_that_answers() {
     world.send(message_to(text_of(&task, "id"), "say red it is"));
     insta::assert_snapshot!(shown(&world, "✓"), @r#"
     ▶ fake · owner · ID  "ask Which colour? | red | green"
-    ? ID waits for owner: Which colour? - red - green  pilothouse answer ID
+    ? ID waits for owner: Which colour? - red - green  pilothouse answer ASK
       ID owner answers: answer
     ▶ fake · owner · ID  "say red it is"
       ID red it is

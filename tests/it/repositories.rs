@@ -174,14 +174,15 @@ fn a_ref_is_a_branch_a_tag_or_a_commit() {
         let checkout = session(&world, &reference.replace('/', "%2F"))["checkout"].clone();
         assert_eq!(checkout.get("baseBranch").cloned().unwrap_or_default(), branch, "{checkout}");
     }
-    world.reconfigure(json!({"workspace": {"repository": {"ref": "no-such"}}}));
+    world.reconfigure(json!({"workspace": {"repository": {"ref": "feature/x"}}}));
     world.restart();
+    git(&shop, &["branch", "-q", "-D", "feature/x"]);
     let task = world.say("true");
     assert_eq!(state(&task), "FAILED");
     assert_eq!(
         words(&task),
-        "the repository shop has no branch, tag or commit `no-such`\n\
-         the operator must correct `workspace.repository.ref`"
+        "the repository shop has no branch, tag or commit `feature/x`\n\
+         the operator must correct `workspace.repository.ref` (`--repo PATH#REF`)"
     );
 }
 
@@ -346,6 +347,23 @@ fn a_repository_that_cannot_be_used_stops_the_start_with_what_to_do() {
     fs::create_dir(shop.join("src")).unwrap();
     let failure = cloning(described, &shop.join("src")).fails();
     assert!(failure.stderr.contains("is no git repository; did you mean"), "{}", failure.stderr);
+    let started = |folder: &str, reference: Option<&str>| {
+        let described = World::describe();
+        let shop = repository(&described, "shop");
+        git(&shop, &["init", "-q", "-b", "main", "../empty"]);
+        let at = json!({"url": shop.with_file_name(folder), "ref": reference});
+        let config = json!({"workspace": {"mode": "repository", "repository": at}});
+        described.config(config).fails().stderr
+    };
+    for (folder, reference, told) in [
+        ("nope", None, "nope does not exist"),
+        ("empty", None, "empty has no commit on the branch that is checked out there; commit"),
+        ("shop", Some("nope"), "shop has no branch, tag or commit `nope`; the operator must"),
+        ("empty", Some("main"), "empty has no branch, tag or commit `main`"),
+    ] {
+        let said = started(folder, reference);
+        assert!(said.contains(told), "{said}");
+    }
     for (url, told) in [
         ("git@example.com:acme/shop", "`egress.git`"),
         ("https://user:hunter2@example.com/shop", "`egress.git`"),
@@ -462,6 +480,14 @@ fn a_sessions_branch_is_pulled_into_the_repository_that_it_is_a_clone_of() {
     assert_eq!(git(&shop, &["log", "--format=%s", &branch]), "second\nfirst");
     assert_eq!(git(&shop, &["rev-parse", "--abbrev-ref", "HEAD"]), "main");
     assert_eq!(git(&shop, &["status", "--porcelain"]), "");
+    // What was pulled is no reason to keep the session, what is not committed is.
+    let remove = || {
+        let headers = [("Authorization", format!("Bearer {OWNER}"))];
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        world.post("/api/v1/sessions/one/remove", &headers, b"{}").text()
+    };
+    let kept = remove();
+    assert!(kept.contains("unsaved work: 1 changed files, 0 commits"), "{kept}");
     let (pulled, said) = pull("none");
     assert!(!pulled && said.contains("nothing is committed on pilothouse/"), "{said}");
     // A branch that was rewritten is not taken for the old one.

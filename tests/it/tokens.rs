@@ -2,7 +2,7 @@
 
 use crate::building::fake_agent;
 use crate::cli_asks::{pilothouse, url};
-use crate::http::{Answer, Reply, connect_narrow, read_head};
+use crate::http::{Answer, Reply, begin_body, connect_narrow, read_head};
 use crate::reading::{answer, at_once, message, message_in, message_to, state, text_of};
 use crate::world::{BOB, OWNER, World};
 use serde_json::{Value, json};
@@ -178,6 +178,20 @@ fn a_revoked_token_ends_the_answers_under_way_and_none_of_them_looks_whole() {
 }
 
 #[test]
+fn a_token_that_is_revoked_while_the_body_of_its_request_comes_does_nothing_more() {
+    let world = World::start();
+    let (id, secret) = token(&world, &json!({"caller": "ann"}));
+    let requests = ["POST /api/v1/sessions/none/remove", "POST /tasks/none:cancel"];
+    let begun =
+        requests.map(|request| begin_body(world.address(), &secret, request, world.patience()));
+    assert_eq!(revoke(&world, &id).status, 200);
+    for (mut socket, request) in begun.into_iter().zip(requests) {
+        socket.write_all(b"{\"a\": 12}").unwrap();
+        assert_eq!(read_head(socket).unwrap().status, 401, "{request}");
+    }
+}
+
+#[test]
 fn a_token_holds_over_a_restart_and_so_does_its_revocation() {
     let mut world = World::start();
     let wanted = json!({"caller": "ann", "scopes": ["read"], "agents": ["fake"]});
@@ -237,4 +251,13 @@ fn tokens_are_made_listed_and_revoked_by_the_command_line() {
     world.rpc_as(BOB, "SendMessage", message("say x"));
     let tasks = pilothouse(&address, &["tasks", "list", "--caller", "bob", "--json"]);
     assert!(tasks.out.contains("pilothouse.caller"), "{} {}", tasks.out, tasks.err);
+    // Whose each one is stands in the lists of all callers, and in no other.
+    world.say("say mine");
+    for command in ["tasks", "sessions"] {
+        let all = pilothouse(&address, &[command, "list", "--caller", "*"]);
+        let names = ["CALLER", " bob ", " owner "];
+        assert!(names.iter().all(|name| all.out.contains(name)), "{} {}", all.out, all.err);
+        let own = pilothouse(&address, &[command, "list"]);
+        assert!(!own.out.contains("CALLER"), "{}", own.out);
+    }
 }

@@ -53,7 +53,7 @@ use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
-pub use trust::{STATE_FILE, skip_setup, trust_projects};
+pub use trust::{STATE_FILE, forget_keys, skip_setup, trust_projects};
 
 /// Tools by which the CLI would begin a turn by itself; not offered to the model by default.
 ///
@@ -102,6 +102,8 @@ pub struct ClaudeOptions {
     pub partial_messages: bool,
     /// `--model`.
     pub model: Option<String>,
+    /// `--effort`.
+    pub effort: Option<String>,
     /// `--append-system-prompt`: words for the model after the CLI's own prompt.
     pub system_prompt: Option<String>,
     /// How long the first prompt of a process waits for the CLI's MCP servers; zero does not ask for them.
@@ -136,6 +138,7 @@ impl Default for ClaudeOptions {
             disallowed_tools: SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect(),
             partial_messages: true,
             model: None,
+            effort: None,
             system_prompt: None,
             server_wait: Duration::ZERO,
             required_servers: Vec::new(),
@@ -378,6 +381,9 @@ impl Driver for Claude {
         add(&["--settings", &options.setup.settings(SETTINGS)]);
         if let Some(model) = &options.model {
             add(&["--model", model]);
+        }
+        if let Some(effort) = &options.effort {
+            add(&["--effort", effort]);
         }
         if let Some(prompt) = &options.system_prompt {
             add(&["--append-system-prompt", prompt]);

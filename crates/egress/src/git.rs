@@ -18,6 +18,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE, HeaderValue, WWW_AU
 use hyper::{Method, Request, StatusCode};
 use reqwest::Url;
 use std::fmt;
+use std::net::SocketAddr;
 
 /// The services of git's smart protocol.
 const SERVICES: [&str; 2] = ["git-upload-pack", "git-receive-pack"];
@@ -113,9 +114,10 @@ impl GitRoute {
     }
 
     /// The header by which the server itself reaches a repository at this address, and how many steps of the path
-    /// the route has; none where the repository does not lie below it.
+    /// the route has; none where the repository does not lie below it. Without encryption the credential goes to this
+    /// machine alone.
     pub fn header_for(&self, url: &str) -> Option<(usize, String)> {
-        let (host, steps) = steps_of(url)?;
+        let (host, steps) = steps_of(url).or_else(|| steps_on_loopback(url))?;
         let steps = self.fits(&host, &steps.iter().map(String::as_str).collect::<Vec<_>>())?;
         let authorization = self.authorization.to_str().ok()?;
         Some((steps, format!("Authorization: {authorization}")))
@@ -138,6 +140,13 @@ pub(super) fn steps_of(url: &str) -> Option<(String, Vec<String>)> {
     let steps: Option<Vec<String>> =
         path.split('/').filter(|name| !name.is_empty()).map(step).collect();
     Some((host.strip_suffix(":443").unwrap_or(host).to_owned(), steps?))
+}
+
+/// The same of an address of http on this machine.
+fn steps_on_loopback(url: &str) -> Option<(String, Vec<String>)> {
+    let rest = url.strip_prefix("http://")?;
+    let address: SocketAddr = rest.split('/').next()?.parse().ok()?;
+    address.ip().is_loopback().then(|| steps_of(&format!("https://{rest}")))?
 }
 
 /// A step of a path as it is compared: decoded, without `.git`; none for one that is more than a step.
@@ -339,6 +348,16 @@ mod tests {
         ] {
             assert_eq!(header(url), None, "{url}");
         }
+    }
+
+    #[test]
+    fn without_encryption_the_credential_goes_to_this_machine_alone() {
+        let here = GitRoute::new("127.0.0.1:4000", "team", None, "hidden").unwrap();
+        assert!(here.header_for("http://127.0.0.1:4000/team/a.git").is_some());
+        assert!(here.header_for("http://127.0.0.1:4001/team/a.git").is_none());
+        let away = GitRoute::new("192.0.2.1:4000", "team", None, "hidden").unwrap();
+        assert!(away.header_for("http://192.0.2.1:4000/team/a.git").is_none());
+        assert!(route("team").header_for("http://git.example.com/team/a.git").is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ const PIPE: Screen = Screen {
     terminal: false,
     styled: false,
     lively: false,
+    links: false,
     styled_errors: false,
     width: None,
     asks: false,

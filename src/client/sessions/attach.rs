@@ -60,6 +60,10 @@ pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result
     };
     let mut typed = (listen(SignalKind::interrupt())?, listen(SignalKind::quit())?);
     let mut sent = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    eprintln!(
+        "pilothouse: this terminal is outside of the sandbox, with your rights; where the agent's program asks whether you \
+         trust its folder, think of what the agent may have put there"
+    );
     let child = start(&place)?;
     let pid = Pid::from_child(&child);
     let mut ended = tokio::task::spawn_blocking(move || wait(child));

@@ -1,5 +1,6 @@
 //! `sessions files`, `get` and `archive`: what lies in the workspace of a session.
 
+use super::super::complete;
 use super::super::failure::Failure;
 use super::super::list::{ListArgs, read_list};
 use super::super::local::{Server, escape};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FilesArgs {
     /// The session or its context: an id, the beginning or the end of one, or `last`
+    #[arg(add = complete::sessions())]
     id: String,
     #[command(flatten)]
     list: ListArgs,
@@ -29,6 +31,7 @@ pub(crate) struct FilesArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GetArgs {
     /// The session or its context: an id, the beginning or the end of one, or `last`
+    #[arg(add = complete::sessions())]
     id: String,
     /// Where the file is below the workspace
     path: String,
@@ -41,6 +44,7 @@ pub(crate) struct GetArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ArchiveArgs {
     /// The session or its context: an id, the beginning or the end of one, or `last`
+    #[arg(add = complete::sessions())]
     id: String,
     /// Write it to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
@@ -51,6 +55,7 @@ pub(crate) struct ArchiveArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DiffArgs {
     /// The session or its context: an id, the beginning or the end of one, or `last`
+    #[arg(add = complete::sessions())]
     id: String,
     /// From the beginning of the session, or of its last turn that changed files
     #[arg(long, value_enum, default_value_t = From::Base)]

@@ -6,12 +6,16 @@ use crate::client::exit;
 use crate::client::failure::Failure;
 use crate::client::local::{Server, escape};
 use crate::client::names::find_session;
+use crate::client::terminal::clean_line;
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+
+/// Bytes of a bundle that are taken, whatever the server sends.
+const LARGEST: u64 = 10 << 30;
 
 /// A file that is gone when this is.
 struct BundleFile(PathBuf);
@@ -39,7 +43,12 @@ pub(super) async fn run(id: &str, server: &Server) -> Result<u8, Failure> {
     let mut opened: File = opened.map_err(failed)?;
     let path = format!("/api/v1/sessions/{}/bundle", escape(text("/id").unwrap_or(id)));
     let mut response = server.open(&path, &json!({})).await?;
+    let mut left = LARGEST;
     while let Some(piece) = response.chunk().await.map_err(|error| server.unreachable(&error))? {
+        left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
+            let words = format!("the bundle of {branch} is larger than {} GiB", LARGEST >> 30);
+            Failure::new(exit::UNAVAILABLE, words)
+        })?;
         opened.write_all(&piece).map_err(failed)?;
     }
     let refspec = format!("refs/heads/{branch}:refs/heads/{branch}");
@@ -60,6 +69,14 @@ pub(super) async fn run(id: &str, server: &Server) -> Result<u8, Failure> {
         return Err(Failure::usage(format!("git did not fetch the branch {branch}")));
     }
     writeln!(std::io::stdout(), "{branch}")?;
+    // The server need not keep the session for what is here now.
+    if let Some(commit) = ask_git(&["rev-parse", &format!("refs/heads/{branch}")]) {
+        let path = format!("/api/v1/sessions/{}/saved", escape(text("/id").unwrap_or(id)));
+        if let Err(failure) = server.open(&path, &json!({"commit": commit})).await {
+            let why = clean_line(&failure.message);
+            eprintln!("pilothouse: the server was not told that these commits are saved: {why}");
+        }
+    }
     Ok(0)
 }
 

@@ -1,12 +1,13 @@
 //! Answering what a task asks: `approve`, `deny`, `answer`, and the list of what waits.
 
 use super::ask::{Ask, Decision};
+use super::pattern::{PatternChanges, Proposal};
 use super::print_json;
 use crate::client::complete;
 use crate::client::failure::Failure;
 use crate::client::list::{ListArgs, read_list};
 use crate::client::local::Server;
-use crate::client::names::{FoundAsk, find_ask, names_ask, shorten};
+use crate::client::names::{FoundAsk, find_ask, names_ask};
 use crate::client::outcome::ago;
 use crate::client::results::ResultArgs;
 use crate::client::send::{EXIT_CODES, InputArgs, OutgoingMessage, hold_turn_and_keep};
@@ -44,9 +45,12 @@ pub(crate) struct ApproveArgs {
     /// Allow this tool for the rest of the session
     #[arg(long)]
     session: bool,
-    /// Allow what the ask proposes (`proposal`): commands that begin alike, or the same file, so often and so long
-    #[arg(long, conflicts_with_all = ["session", "input"])]
-    pattern: bool,
+    /// Allow what the ask proposes: commands that begin alike, or the same file, so often and so long; with WORDS,
+    /// commands that begin with these
+    #[arg(long, value_name = "WORDS", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with_all = ["session", "input"])]
+    pattern: Option<String>,
+    #[command(flatten)]
+    changes: PatternChanges,
     /// Let the tool run with this input instead: a JSON object, the whole input
     #[arg(long, value_name = "JSON", value_parser = input)]
     input: Option<ToolInput>,
@@ -103,8 +107,8 @@ pub(super) enum PersonAnswer {
         /// With another input.
         input: Option<ToolInput>,
     },
-    /// Let the tool run, and further calls as the ask proposes.
-    AllowPattern,
+    /// Let the tool run, and further calls: as shown to the person, or as the ask proposes.
+    AllowPattern(Option<Proposal>),
     /// Do not; why.
     Deny(Option<String>),
     /// The answer to a question, or to several.
@@ -128,6 +132,12 @@ pub(super) async fn run(
     server: &Server,
     screen: Screen,
 ) -> Result<u8, Failure> {
+    let (server, id, ask) = read_ask(server, id).await?;
+    send_answer(&ask, (&id, said), reply, &server, screen).await
+}
+
+/// The ask that is named, its task and the server that leads to its agent.
+async fn read_ask(server: &Server, id: Option<&str>) -> Result<(Server, TaskId, Ask), Failure> {
     let FoundAsk { server, task: id, listed } = find_ask(server, id).await?;
     let ask = match &listed {
         Some(data) => Ask::of_data(data),
@@ -140,13 +150,56 @@ pub(super) async fn run(
             })?
         }
     };
-    let request = answer_request(&ask, said, &id, reply.ask.as_deref()).map_err(Failure::usage)?;
+    Ok((server, id, ask))
+}
+
+/// Allows further calls, too. What is not said in the command is shown to the person at the terminal before it is given.
+async fn approve_pattern(
+    id: Option<&str>,
+    (words, changes): (&str, &PatternChanges),
+    reply: &ReplyArgs,
+    server: &Server,
+    screen: Screen,
+) -> Result<u8, Failure> {
+    let (server, id, ask) = read_ask(server, id).await?;
+    let is_seen = reply.ask.is_none() || reply.ask == ask.id;
+    let mut pattern = ask.proposal().filter(|_| is_seen).cloned();
+    if let Some(proposal) = &mut pattern {
+        if !words.is_empty() {
+            proposal.begin_with(words, &ask).map_err(Failure::usage)?;
+        }
+        proposal.change(changes);
+    } else if !(words.is_empty() && changes.is_empty()) {
+        return Err(Failure::usage("this ask proposes no pattern that could be changed"));
+    }
+    let asks = reply.input.restrict(screen).asks && !reply.json;
+    if asks && words.is_empty() && changes.is_empty() {
+        let shown = pattern.map(|proposal| proposal.confirm(&ask)).transpose()?;
+        pattern = match shown {
+            Some(None) => return Err(Failure::usage("nothing is allowed; the ask is still open")),
+            Some(shown) => shown,
+            None => None,
+        };
+    }
+    let said = PersonAnswer::AllowPattern(pattern);
+    send_answer(&ask, (&id, &said), reply, &server, screen).await
+}
+
+/// Sends an answer and shows how its task goes on; the exit code of the outcome.
+async fn send_answer(
+    ask: &Ask,
+    (id, said): (&TaskId, &PersonAnswer),
+    reply: &ReplyArgs,
+    server: &Server,
+    screen: Screen,
+) -> Result<u8, Failure> {
+    let request = answer_request(ask, said, id, reply.ask.as_deref()).map_err(Failure::usage)?;
     let message =
-        OutgoingMessage { request, decided: describe_decision(&ask, said, reply.ask.as_deref()) };
+        OutgoingMessage { request, decided: describe_decision(ask, said, reply.ask.as_deref()) };
     reply.results.check()?;
     let client = server.client().await?;
     let to = (reply.input.restrict(screen), reply.json);
-    hold_turn_and_keep(&client, message, to, &server, &reply.results).await
+    hold_turn_and_keep(&client, message, to, server, &reply.results).await
 }
 
 /// The message that answers an ask of a task.
@@ -190,8 +243,10 @@ pub(crate) async fn carry_out(
     screen: Screen,
 ) -> Result<u8, Failure> {
     let (id, said, reply) = match command {
-        AnswerCommand::Approve(ApproveArgs { id, pattern: true, reply, .. }) => {
-            (id.as_deref(), PersonAnswer::AllowPattern, reply)
+        AnswerCommand::Approve(ApproveArgs {
+            id, pattern: Some(words), changes, reply, ..
+        }) => {
+            return approve_pattern(id.as_deref(), (words, changes), reply, server, screen).await;
         }
         AnswerCommand::Approve(ApproveArgs { id, session, input, reply, .. }) => {
             (id.as_deref(), PersonAnswer::Allow { session: *session, input: input.clone() }, reply)
@@ -223,7 +278,7 @@ fn part(ask: &Ask, said: &PersonAnswer, named: Option<&str>) -> Result<Part, Str
     let unseen = named.is_some() && named != ask.id.as_deref();
     let permission = Ask::of_data(&serde_json::json!({"kind": "permission"}));
     let ask = match said {
-        PersonAnswer::Allow { .. } | PersonAnswer::AllowPattern | PersonAnswer::Deny(_)
+        PersonAnswer::Allow { .. } | PersonAnswer::AllowPattern(_) | PersonAnswer::Deny(_)
             if unseen =>
         {
             &permission
@@ -236,7 +291,8 @@ fn part(ask: &Ask, said: &PersonAnswer, named: Option<&str>) -> Result<Part, Str
             let input = input.clone().map(|input| Value::Object(input.0));
             ask.decided(decision, input)?
         }
-        PersonAnswer::AllowPattern => serde_json::json!({"decision": "allow_pattern"}),
+        PersonAnswer::AllowPattern(Some(pattern)) => pattern.decision(),
+        PersonAnswer::AllowPattern(None) => serde_json::json!({"decision": "allow_pattern"}),
         PersonAnswer::Deny(reason) => ask.decided(Decision::Deny(reason.as_deref()), None)?,
         PersonAnswer::Words(texts) if unseen => match texts.as_slice() {
             [text] => serde_json::json!({"answer": text}),
@@ -261,7 +317,7 @@ fn plain(said: &PersonAnswer, data: &Value) -> Result<String, String> {
         PersonAnswer::Allow { input: Some(_), .. } => {
             Err("this agent is answered in words, which can change no input".to_owned())
         }
-        PersonAnswer::AllowPattern => {
+        PersonAnswer::AllowPattern(_) => {
             Err("this agent is answered in words, which can allow no pattern".to_owned())
         }
         PersonAnswer::Allow { session: true, .. } => Ok("allow for this session".to_owned()),
@@ -285,7 +341,10 @@ pub(super) fn describe_decision(
         PersonAnswer::Allow { session: true, .. } => "allowed for the session",
         PersonAnswer::Allow { input: Some(_), .. } => "allowed with another input",
         PersonAnswer::Allow { .. } => "allowed",
-        PersonAnswer::AllowPattern => "allowed, and further calls as it proposes",
+        PersonAnswer::AllowPattern(Some(pattern)) => {
+            return Some(format!("allowed: {}", pattern.describe()));
+        }
+        PersonAnswer::AllowPattern(None) => "allowed, and further calls as it proposes",
         PersonAnswer::Deny(_) => "denied",
         PersonAnswer::Words(_) => return None,
     };
@@ -315,7 +374,8 @@ pub(super) async fn list(
     if args.json {
         print_json(out, &asks.entries)?;
     } else {
-        write!(out, "{}", listed(&asks.entries, Timestamp::now(), screen.width))?;
+        let (now, with_callers) = (Timestamp::now(), server.lists_callers());
+        write!(out, "{}", listed(&asks.entries, now, screen.width, with_callers))?;
         if !asks.entries.is_empty() {
             let options = server.options();
             eprintln!(
@@ -328,7 +388,7 @@ pub(super) async fn list(
 }
 
 /// Asks as a table.
-fn listed(asks: &[Value], now: Timestamp, width: Option<usize>) -> String {
+fn listed(asks: &[Value], now: Timestamp, width: Option<usize>, with_callers: bool) -> String {
     if asks.is_empty() {
         return "nothing waits for an answer\n".to_owned();
     }
@@ -339,116 +399,14 @@ fn listed(asks: &[Value], now: Timestamp, width: Option<usize>) -> String {
                 |name: &str| data.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
             let ask = Ask::of_data(data);
             let age = ago(Timestamp::parse(&text("created")), now);
-            let id = text(if data.get("askId").is_some() { "askId" } else { "taskId" });
-            let id = if width.is_some() { shorten(&id) } else { &id };
-            vec![id.to_owned(), text("state"), text("agent"), ask.tool(), age, ask.headline()]
+            let id = ask.handle().unwrap_or_else(|| text("taskId"));
+            let caller = if with_callers { text("caller") } else { String::new() };
+            let (state, agent) = (text("state"), text("agent"));
+            vec![id, state, agent, caller, ask.tool(), age, ask.headline()]
         })
         .collect();
-    table(&["ASK", "STATE", "AGENT", "TOOL", "ASKED", "WHAT"], &rows, width)
+    table(&["ASK", "STATE", "AGENT", "CALLER", "TOOL", "ASKED", "WHAT"], &rows, width)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use pilothouse_a2a::message::PartContent;
-    use serde_json::json;
-
-    fn ask(id: Option<&str>) -> Ask {
-        let mut data = json!({"kind": "permission", "tool": "Bash", "input": {"command": "ls"}});
-        if let Some(id) = id {
-            data["askId"] = id.into();
-        }
-        Ask::of_data(&data)
-    }
-
-    fn allow() -> PersonAnswer {
-        PersonAnswer::Allow { session: false, input: None }
-    }
-
-    fn data(part: Result<Part, String>) -> Value {
-        match part.unwrap().content {
-            PartContent::Data(data) => data.to_value(),
-            other => panic!("no data: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_decision_names_the_ask_that_was_shown() {
-        assert_eq!(
-            data(part(&ask(Some("a1")), &allow(), None)),
-            json!({"askId": "a1", "decision": "allow"})
-        );
-        let said = PersonAnswer::Allow {
-            session: true,
-            input: Some(input(r#"{"command": "pwd"}"#).unwrap()),
-        };
-        assert_eq!(
-            data(part(&ask(Some("a1")), &said, None)),
-            json!({"askId": "a1", "decision": "allow_session", "input": {"command": "pwd"}})
-        );
-        let denied = PersonAnswer::Deny(Some("not now".to_owned()));
-        assert_eq!(
-            data(part(&ask(Some("a1")), &denied, None)),
-            json!({"askId": "a1", "decision": "deny", "reason": "not now"})
-        );
-    }
-
-    #[test]
-    fn an_ask_that_is_named_is_the_one_that_is_answered_whatever_is_asked_by_now() {
-        let named = part(&ask(Some("newer")), &allow(), Some("older"));
-        assert_eq!(data(named)["askId"], "older");
-    }
-
-    #[test]
-    fn an_agent_without_ids_is_answered_in_words() {
-        let said = |said| part(&ask(None), &said, None).unwrap();
-        assert_eq!(said(allow()).as_text(), Some("allow"));
-        assert_eq!(said(PersonAnswer::Deny(Some("no".to_owned()))).as_text(), Some("deny: no"));
-        let question = Ask::of_data(&json!({"options": ["Red"]}));
-        let words = PersonAnswer::Words(vec!["red".to_owned()]);
-        assert_eq!(part(&question, &words, None).unwrap().as_text(), Some("Red"));
-    }
-
-    #[test]
-    fn an_input_must_be_an_object() {
-        assert!(input("[]").is_err() && input("{").is_err() && input("{}").is_ok());
-    }
-
-    #[test]
-    fn a_single_word_is_the_id_to_deny_and_a_single_text_the_reason() {
-        let read = |words: &[&str]| {
-            let words = words.iter().map(|&word| word.to_owned()).collect();
-            let args = DenyArgs {
-                words,
-                reply: ReplyArgs {
-                    ask: None,
-                    json: false,
-                    results: ResultArgs::default(),
-                    input: InputArgs::default(),
-                },
-            };
-            let (id, reason) = args.read();
-            (id.map(ToOwned::to_owned), reason.map(ToOwned::to_owned))
-        };
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(read(&[]), (None, None));
-        assert_eq!(read(&["ba38"]), (text("ba38"), None));
-        assert_eq!(read(&["not on a Friday"]), (None, text("not on a Friday")));
-        assert_eq!(read(&["ba38", "no"]), (text("ba38"), text("no")));
-    }
-
-    #[test]
-    fn the_list_tells_ask_agent_tool_age_and_what() {
-        let asks = [
-            json!({"askId": "a", "taskId": "t-1", "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "rm -r \u{1b}[8mbuild\nsecond line"}, "state": "deferred", "created": "2026-01-01T00:00:00.000Z"}),
-            json!({"askId": "b", "taskId": "t-2", "agent": "bot", "kind": "question", "text": "Which colour?", "state": "open", "created": "2026-01-01T00:01:30.000Z"}),
-        ];
-        let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
-        insta::assert_snapshot!(listed(&asks, now, None), @r"
-ASK  STATE     AGENT   TOOL        ASKED      WHAT
-a    deferred  claude  Bash        2 min ago  rm -r \u{1b}[8mbuild
-b    open      bot     (question)  30 s ago   Which colour?
-");
-        assert_eq!(listed(&[], now, None), "nothing waits for an answer\n");
-    }
-}
+mod tests;

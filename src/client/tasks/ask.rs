@@ -13,7 +13,8 @@ mod input;
 use super::super::names::shorten;
 use super::super::outcome::words;
 use super::super::terminal::{BAD, GOOD, Screen, clean_line, cut, styled};
-use bar::{barred, visible};
+use super::pattern::Proposal;
+pub(super) use bar::{barred, visible};
 use pilothouse_a2a::message::PartContent;
 use pilothouse_a2a::task::{Task, TaskState};
 use pilothouse_a2a::time::Timestamp;
@@ -21,6 +22,8 @@ use serde_json::{Value, json};
 
 /// Columns of one line of a list.
 const HEADLINE: usize = 60;
+/// Columns of a proposal before the command that gives it.
+const PROPOSAL: usize = 160;
 /// The headline of an ask that says nothing.
 const NOTHING: &str = "-";
 
@@ -29,9 +32,15 @@ const NOTHING: &str = "-";
 pub(in crate::client) struct Ask {
     /// Its id; none of a server that has one ask a task.
     pub(super) id: Option<String>,
+    /// The same, short enough to type, as the server tells it.
+    short: Option<String>,
     kind: AskDetails,
     choices: Vec<Choice>,
     deadline: Option<Timestamp>,
+    /// Further calls that can be allowed with it.
+    proposal: Option<Proposal>,
+    /// Whether it asks for a host.
+    is_host: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -101,7 +110,7 @@ impl Ask {
             text.filter(|text| !text.trim().is_empty()).map(ToOwned::to_owned)
         };
         let is_permission = match data.get("kind").and_then(Value::as_str) {
-            Some(kind) => kind == "permission" || kind == "host",
+            Some(kind) => matches!(kind, "permission" | "host" | "push"),
             None => data.get("tool").is_some(),
         };
         let input = data.get("input").cloned().unwrap_or_default();
@@ -123,10 +132,19 @@ impl Ask {
         };
         Self {
             id: text("askId"),
+            short: text("shortId"),
             kind,
             choices,
             deadline: text("deadline").and_then(|text| Timestamp::parse(&text)),
+            proposal: Proposal::of_data(data).filter(|_| is_permission),
+            is_host: text("kind").as_deref() == Some("host"),
         }
+    }
+
+    /// What a person types to name it; none of a server that has one ask a task.
+    pub(in crate::client) fn handle(&self) -> Option<String> {
+        let id = self.short.as_deref().or(self.id.as_deref().map(shorten))?;
+        Some(clean_line(id))
     }
 
     /// Whether it asks for a tool to be run.
@@ -137,6 +155,16 @@ impl Ask {
     /// Whether this decision is one of those that the server takes.
     pub(in crate::client) fn offers(&self, id: &str) -> bool {
         self.choices.is_empty() || self.choice(id).is_some()
+    }
+
+    /// Whether it asks for a connection to a host.
+    pub(super) fn is_host(&self) -> bool {
+        self.is_host
+    }
+
+    /// Further calls that can be allowed with it.
+    pub(super) fn proposal(&self) -> Option<&Proposal> {
+        self.proposal.as_ref()
     }
 
     /// The input of the tool; null of a question.
@@ -230,7 +258,9 @@ impl Ask {
         let quoted = |text: &str| shell_words::quote(&clean_line(text)).into_owned();
         // Which one of several is meant, so that nobody allows what he has not seen.
         let id = match (&self.id, self.is_permission()) {
-            (Some(ask), _) if shorten(ask) != ask => shorten(ask).to_owned(),
+            (Some(ask), _) if self.short.is_some() || shorten(ask) != ask => {
+                quoted(&self.handle().unwrap_or_default())
+            }
             (Some(ask), true) => format!("{} --ask {}", quoted(task), quoted(ask)),
             _ => quoted(task),
         };
@@ -249,10 +279,17 @@ impl Ask {
                         command("approve", " --session")
                     ));
                 }
+                if let Some(proposal) = &self.proposal {
+                    lines.push(format!(
+                        "allow {}: {}",
+                        cut(&proposal.describe(), PROPOSAL),
+                        command("approve", " --pattern")
+                    ));
+                }
                 if self.offers("deny") {
                     lines.push(format!("deny it: {}", command("deny", " \"why\"")));
                 }
-                let known = ["allow", "allow_session", "deny"];
+                let known = ["allow", "allow_session", "allow_pattern", "deny"];
                 let others = self.choices.iter().filter_map(|choice| {
                     let id = choice.id.as_deref().filter(|id| !known.contains(id))?;
                     let rest = format!(" {}", quoted(id));

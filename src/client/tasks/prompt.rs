@@ -27,35 +27,52 @@ const CTRL_Z: u8 = 26;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DecisionKey {
     Once,
+    Pattern,
     Session,
+    Always,
     No,
     Edit,
     View,
-    Leave,
 }
 
 impl DecisionKey {
-    fn of(byte: u8, offered: &[Self]) -> Option<Self> {
-        let key = match byte.to_ascii_lowercase() {
-            b'y' => Self::Once,
-            b's' => Self::Session,
-            b'n' => Self::No,
-            b'e' => Self::Edit,
-            b'v' => Self::View,
-            CTRL_C | CTRL_D | CTRL_Z => return Some(Self::Leave),
-            _ => return None,
-        };
-        offered.contains(&key).then_some(key)
+    const ALL: [Self; 7] =
+        [Self::Once, Self::Pattern, Self::Session, Self::Always, Self::No, Self::Edit, Self::View];
+
+    fn byte(self) -> u8 {
+        match self {
+            Self::Once => b'y',
+            Self::Pattern => b's',
+            Self::Session => b'a',
+            Self::Always => b'w',
+            Self::No => b'n',
+            Self::Edit => b'e',
+            Self::View => b'v',
+        }
     }
 
     fn label(self) -> &'static str {
         match self {
             Self::Once => "[y] once",
-            Self::Session => "[s] for the session",
+            Self::Pattern => "[s] for this pattern",
+            Self::Session => "[a] this session",
+            Self::Always => "[w] always",
             Self::No => "[n] no",
             Self::Edit => "[e] edit",
             Self::View => "[v] view",
-            Self::Leave => "",
+        }
+    }
+
+    fn is_offered(self, ask: &Ask) -> bool {
+        match self {
+            Self::Once => ask.offers("allow"),
+            Self::Pattern => ask.proposal().is_some(),
+            Self::Session => ask.offers("allow_session"),
+            Self::Always => ask.is_host() && ask.offers("allow_always"),
+            Self::No => ask.offers("deny"),
+            // A host has nothing that could be another.
+            Self::Edit => ask.offers("allow") && !ask.is_host(),
+            Self::View => !ask.is_host(),
         }
     }
 }
@@ -75,43 +92,42 @@ pub(in crate::client) fn ask_person(
 
 /// A decision about a permission, by one key.
 fn decide(ask: &Ask) -> io::Result<Option<PersonAnswer>> {
-    let offers = |key: &DecisionKey| match key {
-        DecisionKey::Once | DecisionKey::Edit => ask.offers("allow"),
-        DecisionKey::Session => ask.offers("allow_session"),
-        DecisionKey::No => ask.offers("deny"),
-        DecisionKey::View => true,
-        DecisionKey::Leave => false,
-    };
-    let keys = [
-        DecisionKey::Once,
-        DecisionKey::Session,
-        DecisionKey::No,
-        DecisionKey::Edit,
-        DecisionKey::View,
-    ];
-    let offered: Vec<DecisionKey> = keys.into_iter().filter(offers).collect();
+    let offered = DecisionKey::ALL.into_iter().filter(|key| key.is_offered(ask));
+    let offered: Vec<DecisionKey> = offered.collect();
     let labels: Vec<&str> = offered.iter().map(|key| key.label()).collect();
+    let prompt = format!("{}, Ctrl-D leaves it waiting: ", labels.join(" "));
+    let bytes: Vec<u8> = offered.iter().map(|key| key.byte()).collect();
     loop {
-        let key = read_key(&format!("{}, Ctrl-D leaves it waiting: ", labels.join(" ")), &offered)?;
+        let pressed = read_key(&prompt, &bytes)?;
+        let key = offered.iter().find(|key| Some(key.byte()) == pressed);
         let allow = |session, input| Ok(Some(PersonAnswer::Allow { session, input }));
         match key {
-            DecisionKey::Once => return allow(false, None),
-            DecisionKey::Session => return allow(true, None),
-            DecisionKey::No => {
+            Some(DecisionKey::Once) => return allow(false, None),
+            Some(DecisionKey::Session) => return allow(true, None),
+            Some(DecisionKey::Always) => {
+                return Ok(Some(PersonAnswer::Words(vec!["allow_always".to_owned()])));
+            }
+            Some(DecisionKey::Pattern) => {
+                let proposal = ask.proposal().cloned().map(|proposal| proposal.confirm(ask));
+                if let Some(pattern) = proposal.transpose()?.flatten() {
+                    return Ok(Some(PersonAnswer::AllowPattern(Some(pattern))));
+                }
+            }
+            Some(DecisionKey::No) => {
                 let reason = read_line("why not (Enter gives no reason): ")?;
                 let reason = reason.map(|reason| Some(reason).filter(|text| !text.is_empty()));
                 return Ok(reason.map(PersonAnswer::Deny));
             }
-            DecisionKey::Edit => match read_input(ask.input())? {
+            Some(DecisionKey::Edit) => match read_input(ask.input())? {
                 None => return Ok(None),
                 Some(Ok(input)) => return allow(false, Some(input)),
                 Some(Err(error)) => eprintln!("{error}"),
             },
-            DecisionKey::View => {
+            Some(DecisionKey::View) => {
                 let text = serde_json::to_string_pretty(ask.input()).unwrap_or_default();
                 eprintln!("{}", json_safe(&text));
             }
-            DecisionKey::Leave => return Ok(None),
+            None => return Ok(None),
         }
     }
 }
@@ -184,8 +200,26 @@ fn show(prompt: &str) -> io::Result<()> {
     errors.flush()
 }
 
-/// One of the offered keys, without Enter.
-fn read_key(prompt: &str, offered: &[DecisionKey]) -> io::Result<DecisionKey> {
+/// What a pressed key means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyPress {
+    Offered(u8),
+    Leave,
+    Nothing,
+}
+
+impl KeyPress {
+    fn of(byte: u8, offered: &[u8]) -> Self {
+        match byte.to_ascii_lowercase() {
+            CTRL_C | CTRL_D | CTRL_Z => Self::Leave,
+            key if offered.contains(&key) => Self::Offered(key),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// One of the offered keys, without Enter; none where it was left.
+pub(super) fn read_key(prompt: &str, offered: &[u8]) -> io::Result<Option<u8>> {
     let mode = Mode::set(|mode| {
         mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         mode.special_codes[SpecialCodeIndex::VMIN] = 1;
@@ -196,16 +230,16 @@ fn read_key(prompt: &str, offered: &[DecisionKey]) -> io::Result<DecisionKey> {
         let mut byte = [CTRL_D];
         // Of a terminal that is gone nothing is read, which leaves.
         let _ = rustix::io::retry_on_intr(|| rustix::io::read(&mode.terminal, &mut byte[..]))?;
-        if let Some(key) = DecisionKey::of(byte[0], offered) {
-            eprintln!(
-                "{}",
-                if key == DecisionKey::Leave {
-                    String::new()
-                } else {
-                    char::from(byte[0]).to_string()
-                }
-            );
-            return Ok(key);
+        match KeyPress::of(byte[0], offered) {
+            KeyPress::Nothing => {}
+            KeyPress::Leave => {
+                eprintln!();
+                return Ok(None);
+            }
+            KeyPress::Offered(key) => {
+                eprintln!("{}", char::from(key));
+                return Ok(Some(key));
+            }
         }
     }
 }
@@ -236,10 +270,9 @@ mod tests {
 
     #[test]
     fn a_key_that_is_not_offered_decides_nothing() {
-        let offered = [DecisionKey::Once, DecisionKey::No];
-        assert_eq!(DecisionKey::of(b'Y', &offered), Some(DecisionKey::Once));
-        assert_eq!(DecisionKey::of(b's', &offered), None);
-        assert_eq!(DecisionKey::of(b'\n', &offered), None);
-        assert_eq!(DecisionKey::of(CTRL_C, &offered), Some(DecisionKey::Leave));
+        let press = |byte| KeyPress::of(byte, b"yn");
+        assert_eq!(press(b'Y'), KeyPress::Offered(b'y'));
+        assert_eq!((press(b's'), press(b'\n')), (KeyPress::Nothing, KeyPress::Nothing));
+        assert_eq!(press(CTRL_C), KeyPress::Leave);
     }
 }

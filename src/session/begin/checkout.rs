@@ -14,7 +14,7 @@ use super::super::waiting::WaitingTurn;
 use super::Begin;
 use super::setup::SetupStep;
 use crate::queue::Place;
-use crate::repository::{Base, CloneSource, branch_of};
+use crate::repository::{Base, CloneSource, MirrorError, branch_of};
 use crate::store::Checkout;
 use pilothouse_egress::Policy;
 use pilothouse_sandbox::isolation::Places;
@@ -120,7 +120,10 @@ impl Begin<'_> {
         self.show().await;
         let deps = self.session.deps.clone();
         let (progress, mut said) = watch::channel(String::new());
-        let (reference, tasks) = (source.reference.as_deref(), (&deps.actors, &deps.stop));
+        let wished = self.turn.wishes.as_ref().and_then(|wishes| wishes.reference.clone());
+        let is_wished = wished.is_some();
+        let reference = wished.or_else(|| source.reference.clone());
+        let (reference, tasks) = (reference.as_deref(), (&deps.actors, &deps.stop));
         let finding = source.mirror.find_base(&deps.launcher, reference, &progress, tasks);
         let mut finding = pin!(finding);
         loop {
@@ -132,7 +135,12 @@ impl Begin<'_> {
                 }
             };
             if let Some(found) = self.wait(next).await? {
-                return found.map_err(|error| fault_with(&error, error.hint()));
+                return found.map_err(|error| match (&error, is_wished) {
+                    (MirrorError::NoReference { .. }, true) => {
+                        fault_with(&error, "begin a new context at a `ref` that is there")
+                    }
+                    _ => fault_with(&error, error.hint()),
+                });
             }
             if said.has_changed().unwrap_or(false) {
                 let words = said.borrow_and_update().clone();

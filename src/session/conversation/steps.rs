@@ -37,9 +37,26 @@ impl Conversation<'_> {
         }
     }
 
+    /// Hears what was read, and what is there behind it: most often nothing, or the end of what an agent says that is
+    /// about to end.
+    pub(super) fn hear_more(&mut self, read: Option<Chunk>) {
+        self.hear(read);
+        let running = &self.running;
+        let hears =
+            running.stdout_open && running.unread.is_empty() && !running.line.is_requested();
+        if hears
+            && self.ending.outcome.is_none()
+            && self.has_room()
+            && let Some(read) = try_read(&self.running.process.stdout)
+        {
+            self.hear(read);
+        }
+    }
+
     pub(super) fn hear(&mut self, read: Option<Chunk>) {
         let Some(chunk) = read else {
             self.running.stdout_open = false;
+            self.translator.note_last();
             let rest = self.running.cutter.as_mut().and_then(LineCutter::finish);
             if let Some(line) = rest {
                 self.hear_line(&line);

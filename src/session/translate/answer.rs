@@ -13,11 +13,13 @@ pub(super) struct Gather {
     window: Duration,
     /// Until when what was said since the last piece is gathered.
     until: Option<Instant>,
+    /// Whether nothing can follow but the end of the turn.
+    is_last: bool,
 }
 
 impl Gather {
     pub(super) fn new(window: Duration) -> Self {
-        Self { window, until: None }
+        Self { window, until: None, is_last: false }
     }
 
     /// A piece becomes an event now.
@@ -27,9 +29,17 @@ impl Gather {
         }
     }
 
+    /// What was said last waits a moment for the end of the turn, to be one event and one write with it.
+    fn note_last(&mut self) {
+        if !std::mem::replace(&mut self.is_last, true) {
+            self.note_piece();
+        }
+    }
+
     /// Until when this text is gathered further; it is due where there is no such time.
     pub(super) fn wait(&self, text: &str) -> Option<Instant> {
-        self.until.filter(|until| !text.contains('\n') && Instant::now() < *until)
+        let may_wait = self.is_last || !text.contains('\n');
+        self.until.filter(|until| may_wait && Instant::now() < *until)
     }
 }
 
@@ -60,6 +70,11 @@ impl Translator {
             self.flush_text();
         }
         self.text.push_str(text);
+    }
+
+    /// The agent says nothing more: its process is about to end.
+    pub(in crate::session) fn note_last(&mut self) {
+        self.gather.note_last();
     }
 
     /// Until when the text that has gathered may gather further.
@@ -111,7 +126,7 @@ impl Translator {
     }
 
     /// Where the CLI's own answer is not what streamed, it replaces that; the narration stays as data.
-    pub(super) fn replace_if_different(&mut self, answer: &str) {
+    pub(in crate::session) fn replace_if_different(&mut self, answer: &str) {
         let same = self.streamed.as_deref().is_some_and(|streamed| {
             streamed == answer
                 || (self.streamed_bytes > streamed.len() && self.streamed_bytes == answer.len())

@@ -12,6 +12,11 @@ use serde_json::json;
 const OUTPUT: &str = "structured-output";
 
 impl Translator {
+    /// What has streamed of the answer, where that is remembered.
+    pub(in crate::session) fn streamed_text(&self) -> &str {
+        self.streamed.as_deref().unwrap_or_default()
+    }
+
     /// Makes an artifact of the value in the answer of this turn: in what the CLI says that it is, else in what has
     /// streamed.
     ///

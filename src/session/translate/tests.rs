@@ -58,6 +58,19 @@ async fn an_answer_of_single_words_counts_nothing_and_its_later_words_gather() {
 }
 
 #[tokio::test]
+async fn what_is_said_last_waits_for_the_end_of_its_turn() {
+    let mut config = Config::default();
+    config.streams.gather_ms = 60_000;
+    let mut translator = translator_with(&config);
+    translator.say(Event::Text("first\n".to_owned()));
+    assert_eq!(texts(&translator.take()), "first\n");
+    translator.say(Event::Text("last\n".to_owned()));
+    translator.note_last();
+    assert_eq!(texts(&translator.take()), "");
+    assert_eq!(texts(&translator.take_all()), "last\n");
+}
+
+#[tokio::test]
 async fn a_thought_longer_than_an_event_is_told_whole_in_several() {
     let mut translator = translator();
     let thought = "über die Welt \u{1}".repeat(100_000);

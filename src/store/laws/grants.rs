@@ -43,7 +43,7 @@ async fn a_grant_is_used_no_more_often_than_it_says_and_not_after_its_end() {
         let again = Write::Grant(GrantWrite::New(grant("revoked", None, 1), 9));
         write(&store, [again, used("revoked", 2000)]).await.unwrap();
         let at = Timestamp::from_millisecond(3000);
-        let left = store.grants_of(&scope("owner").caller, at).await.unwrap();
+        let left = store.grants_of(&CallerFilter::One(scope("owner").caller), at).await.unwrap();
         assert_eq!(left.iter().map(|one| (&*one.id, one.left)).collect::<Vec<_>>(), [("late", 1)]);
     })
     .await;

@@ -3,7 +3,7 @@
 use super::Sqlite;
 use super::asks::act_text;
 use super::read::scope;
-use crate::store::{Error, GrantRow, GrantWrite, Scope};
+use crate::store::{CallerFilter, Error, GrantRow, GrantWrite, Scope};
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -102,11 +102,17 @@ impl Sqlite {
     /// All that a caller has granted and that can be used at this time, the oldest first.
     pub(crate) async fn grants_of(
         &self,
-        caller: &Arc<str>,
+        callers: &CallerFilter,
         at: Timestamp,
     ) -> Result<Vec<GrantRow>, Error> {
-        let query = format!("SELECT * FROM grants WHERE {USABLE} AND caller = ?2 ORDER BY id");
-        self.all(query, (at.as_millisecond(), caller.clone()), grant_row).await
+        let caller = match callers {
+            CallerFilter::One(caller) => Some(caller.clone()),
+            CallerFilter::All => None,
+        };
+        let query = format!(
+            "SELECT * FROM grants WHERE {USABLE} AND (?2 IS NULL OR caller = ?2) ORDER BY id"
+        );
+        self.all(query, (at.as_millisecond(), caller), grant_row).await
     }
 }
 

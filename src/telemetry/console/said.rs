@@ -141,6 +141,7 @@ impl Said {
 /// What a tool is called with, in few words.
 pub(super) fn tell(input: &Value) -> String {
     let telling = TELLING.iter().find_map(|member| input.get(member)?.as_str());
+    let telling = telling.or_else(|| only_text(input));
     match telling {
         Some(words) => words.to_owned(),
         None if input.is_null() || input.as_object().is_some_and(serde_json::Map::is_empty) => {
@@ -148,6 +149,12 @@ pub(super) fn tell(input: &Value) -> String {
         }
         None => input.to_string(),
     }
+}
+
+/// The text of an input that has no other member.
+fn only_text(input: &Value) -> Option<&str> {
+    let mut members = input.as_object()?.values();
+    members.next().filter(|_| members.next().is_none())?.as_str()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A project that people trust, as the CLI's own file says it. In any other one the CLI ignores what the project's
 //! settings allow.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The file below the agent's HOME: its folder and its name.
 pub const STATE_FILE: (&str, &str) = (".claude", ".claude.json");
@@ -29,16 +29,32 @@ pub fn trust_projects(state: &[u8], projects: &[String]) -> Option<Vec<u8>> {
     has_changed.then(|| Value::Object(state).to_string().into_bytes())
 }
 
-/// The state of a CLI whose set-up is done, so that a person's terminal begins with the conversation; none where it says
-/// so already. Whether a folder is trusted stays for the person to say.
+/// Where the CLI keeps the ends of the keys that a person has allowed it to use.
+const ALLOWED_KEYS: &str = "customApiKeyResponses";
+
+/// Characters of a key by which the CLI knows it.
+const END_OF_KEY: usize = 20;
+
+/// The state of a CLI whose set-up is done and that may use the key of its environment, so that a person's terminal begins
+/// with the conversation; none where it says so already. Whether a folder is trusted stays for the person to say.
 #[must_use]
-pub fn skip_setup(state: &[u8]) -> Option<Vec<u8>> {
+pub fn skip_setup(state: &[u8], key: Option<&str>) -> Option<Vec<u8>> {
     let mut state = read(state)?;
-    if state.get("hasCompletedOnboarding") == Some(&Value::Bool(true)) {
-        return None;
-    }
+    let before = state.clone();
     state.insert("hasCompletedOnboarding".to_owned(), Value::Bool(true));
     state.entry("theme").or_insert_with(|| "dark".into());
+    if let Some(key) = key.filter(|key| !key.is_empty()) {
+        let end = key.char_indices().rev().nth(END_OF_KEY - 1).map_or(0, |(at, _)| at);
+        state.insert(ALLOWED_KEYS.to_owned(), json!({"approved": [&key[end..]], "rejected": []}));
+    }
+    (state != before).then(|| Value::Object(state).to_string().into_bytes())
+}
+
+/// The state without the ends of keys, which no agent may read; none where it has none.
+#[must_use]
+pub fn forget_keys(state: &[u8]) -> Option<Vec<u8>> {
+    let mut state = read(state)?;
+    state.remove(ALLOWED_KEYS)?;
     Some(Value::Object(state).to_string().into_bytes())
 }
 
@@ -50,7 +66,6 @@ fn read(state: &[u8]) -> Option<Map<String, Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_project_becomes_trusted_and_nothing_else_of_the_state_changes() {
@@ -65,8 +80,8 @@ mod tests {
     #[test]
     fn a_set_up_that_is_done_is_left_alone_and_no_project_becomes_trusted_by_it() {
         let before = json!({ "theme": "light", "projects": { "/a": {} } });
-        let after = skip_setup(before.to_string().as_bytes()).unwrap();
-        assert_eq!(skip_setup(&after), None);
+        let after = skip_setup(before.to_string().as_bytes(), None).unwrap();
+        assert_eq!(skip_setup(&after, None), None);
         let after: Value = serde_json::from_slice(&after).unwrap();
         let known = json!({ "/a": {} });
         assert_eq!(
@@ -76,10 +91,23 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_key_is_there_for_a_person_alone() {
+        let key = "sk-ant-0123456789-abcdefghij-xyz";
+        let lent = skip_setup(br#"{"theme":"light"}"#, Some(key)).unwrap();
+        assert_eq!(skip_setup(&lent, Some(key)), None);
+        let state: Value = serde_json::from_slice(&lent).unwrap();
+        assert_eq!(state[ALLOWED_KEYS]["approved"], json!(["56789-abcdefghij-xyz"]));
+        let after: Value = serde_json::from_slice(&forget_keys(&lent).unwrap()).unwrap();
+        assert_eq!(after, json!({"theme": "light", "hasCompletedOnboarding": true}));
+        assert_eq!(forget_keys(after.to_string().as_bytes()), None);
+        assert!(skip_setup(b"", Some("short")).is_some());
+    }
+
+    #[test]
     fn a_state_that_cannot_be_read_is_left_alone_and_a_missing_one_begins_anew() {
         for state in ["{", "[]", " "] {
             assert_eq!(trust_projects(state.as_bytes(), &["/a".to_owned()]), None, "{state}");
-            assert_eq!(skip_setup(state.as_bytes()), None, "{state}");
+            assert_eq!(skip_setup(state.as_bytes(), None), None, "{state}");
         }
         for state in ["", r#"{"projects":[]}"#, r#"{"projects":{"/a":1}}"#] {
             let trusted = trust_projects(state.as_bytes(), &["/a".to_owned()]).unwrap();

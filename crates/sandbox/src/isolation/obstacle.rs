@@ -4,6 +4,7 @@
 //! does not find. So the way from the program to what runs it is followed, as it was for the grants.
 
 use super::Grants;
+use super::bubblewrap::WORKSPACE;
 use super::grants::{LINKS, interpreter, normal, parse_interpreter};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use std::fs::{self, File};
@@ -86,12 +87,23 @@ impl Obstacle {
     /// What is to be done where a program says that an absolute path is missing or closed, which may well be so in the
     /// sandbox alone. Whether it exists outside is not looked up: the words are the agent's, who must not learn that.
     pub fn explain_missing_path(words: &str) -> Option<String> {
-        let is_about_missing = |line: &&str| MISSING.iter().any(|word| line.contains(word));
-        let path = words.lines().filter(is_about_missing).find_map(|line| {
-            let mut words = line.split(|one: char| one.is_whitespace() || "'\"`,;".contains(one));
-            words.find(|word| word.len() > 1 && word.starts_with('/'))
+        let paths_of = |text: &str| -> Vec<String> {
+            let words = text.split(|one: char| one.is_whitespace() || "'\"`,;".contains(one));
+            let paths = words.filter(|word| word.len() > 1 && word.starts_with('/'));
+            paths.map(|path| path.trim_end_matches([':', '.', ')']).to_owned()).collect()
+        };
+        // The path stands next to the words, before them where one is there: further ahead may be the program's own.
+        let path = words.lines().find_map(|line| {
+            let at = MISSING.iter().filter_map(|word| line.find(word)).min()?;
+            let (before, after) = line.split_at(at);
+            paths_of(before).pop().or_else(|| paths_of(after).into_iter().next())
         })?;
-        let path = path.trim_end_matches([':', '.', ')']);
+        if Path::new(&path).starts_with(WORKSPACE) {
+            return Some(format!(
+                "{path} is not in the folder of the session, where an agent begins and relative names are looked for; name \
+                 a file by its absolute path, which the operator grants by `isolation.read`"
+            ));
+        }
         Some(format!(
             "the sandbox shows the workspace, HOME and the system's programs; if {path} exists on this machine, the \
              operator can grant it by `isolation.read` or `isolation.write`"
@@ -222,6 +234,12 @@ mod tests {
             let hint = Obstacle::explain_missing_path(words).unwrap();
             assert!(hint.contains("if /srv/shop/agent.py exists"), "{hint}");
         }
+        let words = "/usr/bin/python3: can't open file '/workspace/agent.py': [Errno 2] No such file or directory";
+        let hint = Obstacle::explain_missing_path(words).unwrap();
+        assert!(
+            hint.starts_with("/workspace/agent.py is not in the folder of the session"),
+            "{hint}"
+        );
         for words in ["no key", "cat: notes.txt: No such file or directory", "GET /v1: 404"] {
             assert_eq!(Obstacle::explain_missing_path(words), None);
         }

@@ -113,6 +113,10 @@ pub enum BackendKind {
 }
 
 impl BackendKind {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Auto, Self::Bubblewrap, Self::Landlock, Self::Container, Self::None];
+
     /// Its word in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {

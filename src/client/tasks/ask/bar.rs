@@ -7,7 +7,7 @@ pub(super) const LINES: usize = 200;
 /// Characters of it that are shown.
 pub(super) const CHARACTERS: usize = 24_000;
 /// Text whose invisible characters can be seen; line feeds stay.
-pub(super) fn visible(text: &str) -> String {
+pub(in crate::client::tasks) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -42,7 +42,7 @@ fn is_hidden(character: char) -> bool {
 }
 
 /// Lines behind a bar, wrapped at `columns`, bounded; what is left out is counted.
-pub(super) fn barred(lines: &[String], columns: Option<usize>) -> String {
+pub(in crate::client::tasks) fn barred(lines: &[String], columns: Option<usize>) -> String {
     let room = columns.map(|columns| columns.saturating_sub(2).max(8));
     let (mut out, mut rows, mut characters) = (String::new(), 0, 0);
     let shown = lines.iter().map(|line| visible(line));

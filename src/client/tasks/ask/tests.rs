@@ -168,6 +168,7 @@ fn a_change_is_red_and_green_where_styles_are_shown_and_choices_are_not() {
             terminal: styled,
             styled,
             lively: styled,
+            links: false,
             styled_errors: styled,
             width: None,
             asks: false,

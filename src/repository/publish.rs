@@ -1,0 +1,256 @@
+//! The push of a session's branch to the repository that it is a clone of.
+//!
+//! # How it works
+//!
+//! The commits come as a bundle, which a git in the session's sandbox has made. The server fetches it into an empty
+//! repository of its own, where git checks each object, and pushes that one branch from there, only forwards. So the
+//! credential goes where the configuration says, whatever the agent has made of its clone, and no agent is near it.
+//!
+//! # Pitfalls
+//!
+//! A repository on this machine may be another user's, and git runs its hooks and settings at the receiving end; there
+//! they are turned off.
+
+use super::git::{config_file, hear};
+use super::{Mirror, size};
+use crate::config::Bytes;
+use pilothouse_sandbox::isolation::limit_files;
+use pilothouse_sandbox::process::{Ended, Launcher};
+use pilothouse_sandbox::supervisor::Spec;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::sync::watch;
+
+/// Receives a push without what the repository itself would run.
+const RECEIVE: &str = "--receive-pack=git -c core.hooksPath=/dev/null -c core.alternateRefsCommand=true \
+                       -c receive.denyCurrentBranch=refuse -c receive.autoGC=false receive-pack";
+
+/// A repository for one push, until this is dropped.
+pub struct PushFolder {
+    folder: PathBuf,
+}
+
+/// Why a branch was not pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotPushed {
+    /// There is no git.
+    #[error("the server has no git; the operator must install it")]
+    NoGit,
+    /// The branch is not what was to be pushed.
+    #[error("the branch {branch} has changed since it was looked at; look at it again")]
+    Changed {
+        /// The branch.
+        branch: String,
+    },
+    /// There are commits on the branch that the session does not have.
+    #[error(
+        "the branch {branch} of {repository} has commits that the session does not have; nothing is overwritten: have \
+         the session fetch and merge them, or remove the branch there"
+    )]
+    Moved {
+        /// The repository.
+        repository: String,
+        /// The branch.
+        branch: String,
+    },
+    /// The repository does not take it.
+    #[error("{repository} does not take the branch: {words}")]
+    Rejected {
+        /// The repository.
+        repository: String,
+        /// What it said.
+        words: String,
+    },
+    /// There is too much of it.
+    #[error(
+        "the commits of the session are larger than what is left of {most} (`limits.repository`); the operator can raise it"
+    )]
+    TooLarge {
+        /// What is allowed.
+        most: Bytes,
+    },
+    /// Git failed.
+    #[error(
+        "the branch could not be pushed to {repository}: {words}; the operator must see that the server reaches it \
+         (address, network, a token in `egress.git` that may write, room on the disk)"
+    )]
+    Failed {
+        /// The repository.
+        repository: String,
+        /// What git said.
+        words: String,
+    },
+}
+
+impl PushFolder {
+    /// Where the bundle is put.
+    pub fn bundle(&self) -> PathBuf {
+        self.folder.join("bundle")
+    }
+}
+
+impl Drop for PushFolder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            tracing::warn!(path = %self.folder.display(), %error, "could not remove the folder of a push");
+        }
+    }
+}
+
+impl Mirror {
+    /// Makes a folder for one push, which only the server reads.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn make_push_folder(&self) -> io::Result<PushFolder> {
+        let folder = self.folder.with_extension(format!("push-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&folder)?;
+        let folder = PushFolder { folder };
+        fs::set_permissions(&folder.folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        Ok(folder)
+    }
+
+    /// Removes the folders of pushes that an ended server has left.
+    pub(super) fn remove_push_folders(&self) -> io::Result<()> {
+        let Some((parent, name)) = self.folder.parent().zip(self.folder.file_stem()) else {
+            return Ok(());
+        };
+        let begin = format!("{}.push-", name.to_string_lossy());
+        for entry in fs::read_dir(parent)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&begin) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes that a bundle may have.
+    pub fn room(&self) -> Bytes {
+        Bytes::new(self.most.get().saturating_sub(size(&self.folder.join("objects/pack"))))
+    }
+
+    /// Pushes this commit of a bundle to its branch. Whether the branch did not have it yet.
+    ///
+    /// # Errors
+    ///
+    /// When git fails, or the repository does not take it.
+    pub async fn push(
+        &self,
+        launcher: &Launcher,
+        folder: &PushFolder,
+        (branch, commit): (&str, &str),
+    ) -> Result<bool, NotPushed> {
+        let (path, name) = (&folder.folder, format!("refs/heads/{branch}"));
+        let own = path.to_string_lossy();
+        let init = ["init", "--quiet", "--bare", "--template=", &own];
+        self.push_step(launcher, path, &init).await?;
+        let objects = format!("{}\n", self.folder.join("objects").display());
+        let written = fs::write(path.join("objects/info/alternates"), objects);
+        written.map_err(|error| self.failed(error.to_string()))?;
+        let bundle = folder.bundle();
+        let bundle = bundle.to_string_lossy();
+        let refspec = format!("{name}:{name}");
+        let fetch = ["-c", "fetch.fsckObjects=true", "fetch", "--quiet", "--no-tags"];
+        let rest = ["--no-write-fetch-head", "--", &bundle, &refspec];
+        let fetch: Vec<&str> = fetch.into_iter().chain(rest).collect();
+        self.push_step(launcher, path, &fetch).await?;
+        let parse = ["rev-parse", "--verify", "--quiet", "--end-of-options", &name];
+        if self.push_step(launcher, path, &parse).await?.1.trim() != commit {
+            return Err(NotPushed::Changed { branch: branch.to_owned() });
+        }
+        let mut push = vec!["push", "--porcelain", "--no-verify", "--recurse-submodules=no"];
+        if self.local.is_some() {
+            push.push(RECEIVE);
+        }
+        push.extend(["--", &self.url, &refspec]);
+        let (ended, printed, words) = self.run_git(launcher, path, &push).await?;
+        self.read_push(&printed, words, (branch, ended == Ended::Code(0)))
+    }
+
+    /// What git says of a push (`git push --porcelain`): a line for the ref, which begins with a flag.
+    fn read_push(
+        &self,
+        printed: &str,
+        words: String,
+        (branch, is_well): (&str, bool),
+    ) -> Result<bool, NotPushed> {
+        let line = printed.lines().find(|line| line.contains(&format!("refs/heads/{branch}\t")));
+        let (flag, summary) = line
+            .and_then(|line| Some((line.chars().next()?, line.rsplit('\t').next()?)))
+            .unwrap_or((' ', ""));
+        let repository = self.name().to_owned();
+        match flag {
+            '!' if summary.contains("fetch first") || summary.contains("non-fast-forward") => {
+                Err(NotPushed::Moved { repository, branch: branch.to_owned() })
+            }
+            '!' => {
+                let words = match words.is_empty() {
+                    true => summary.to_owned(),
+                    false => format!("{summary}: {words}"),
+                };
+                Err(NotPushed::Rejected { repository, words: self.without_address(&words) })
+            }
+            _ if !is_well => Err(self.failed(words)),
+            flag => Ok(flag != '='),
+        }
+    }
+
+    /// A step that has to go well.
+    async fn push_step(
+        &self,
+        launcher: &Launcher,
+        folder: &Path,
+        args: &[&str],
+    ) -> Result<(Ended, String, String), NotPushed> {
+        match self.run_git(launcher, folder, args).await? {
+            done @ (Ended::Code(0), ..) => Ok(done),
+            (.., words) => Err(self.failed(words)),
+        }
+    }
+
+    /// How git ended in this folder, what it printed, and its last words.
+    async fn run_git(
+        &self,
+        launcher: &Launcher,
+        folder: &Path,
+        args: &[&str],
+    ) -> Result<(Ended, String, String), NotPushed> {
+        let git = self.git.as_ref().ok_or(NotPushed::NoGit)?;
+        let fetches = args.contains(&"fetch");
+        let mut env = self.env.clone();
+        for (name, value) in &mut env {
+            match name.as_str() {
+                "GIT_DIR" => *value = folder.to_string_lossy().into_owned(),
+                "GIT_CONFIG_GLOBAL" => *value = config_file(&self.folder).display().to_string(),
+                // A bundle is a file.
+                "GIT_ALLOW_PROTOCOL" if fetches => "file".clone_into(value),
+                _ => {}
+            }
+        }
+        let spec = Spec {
+            program: git.to_string_lossy().into_owned(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env,
+            cwd: folder.to_string_lossy().into_owned(),
+        };
+        let room = fetches.then(|| self.room().get());
+        let failed = |error: &dyn std::fmt::Display| self.failed(error.to_string());
+        let started = launcher.spawn(&limit_files(spec, room)).await;
+        let mut process = started.map_err(|error| failed(&error))?;
+        let (progress, _) = watch::channel(String::new());
+        hear(&mut process, &progress).await.map_err(|error| failed(&error))
+    }
+
+    fn failed(&self, words: String) -> NotPushed {
+        let words = self.without_address(&words);
+        NotPushed::Failed { repository: self.name().to_owned(), words }
+    }
+
+    /// The same words without where it lies, which is not a caller's business.
+    fn without_address(&self, words: &str) -> String {
+        words.replace(&self.url, self.name())
+    }
+}

@@ -1,0 +1,200 @@
+//! The wishes of a message (the extension `urn:pilothouse:wishes:v1`): read, and held against what its caller may choose.
+//!
+//! What is outside of that is refused by its name: a wish is neither ignored nor loosened.
+
+use super::Service;
+use super::message::{self, Told};
+use super::schema::read_schema;
+use crate::agent::{Agent, LaunchChoice};
+use crate::config::{Budget, CallerMay, Dollars, WISHES};
+use crate::session::Wishes;
+use crate::store::{self, Scope};
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::json::{Json, Metadata};
+use pilothouse_a2a::message::Message;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+/// Patterns of files that one message may name.
+const MOST_RESULTS: usize = 100;
+
+/// Characters of one of them.
+const PATTERN: usize = 200;
+
+/// The wishes as they are sent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct SentWishes {
+    repository: Option<String>,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    model: Option<String>,
+    effort: Option<String>,
+    permission: Option<String>,
+    budget: Option<SentBudget>,
+    /// Read where the schema of metadata is.
+    #[serde(rename = "schema")]
+    _schema: Option<IgnoredAny>,
+    results: Vec<String>,
+    push: Option<bool>,
+}
+
+/// A ceiling of the task.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SentBudget {
+    cost_usd: Option<f64>,
+    tokens: Option<u64>,
+}
+
+/// What a message wishes.
+pub(super) fn sent_by(message: &Message) -> Option<Json> {
+    message.metadata.as_ref().map(Metadata::as_json)?.member(WISHES)
+}
+
+/// The JSON schema among the wishes of a message.
+pub(super) fn find_schema(message: &Message) -> Result<Option<Value>, Error> {
+    let wanted = sent_by(message).and_then(|wishes| wishes.member("schema"));
+    wanted.map(|wanted| read_schema(&field("schema"), &wanted)).transpose()
+}
+
+/// The wishes of a message, all of which its caller may have.
+pub(super) fn read_wishes(agent: &Agent, message: &Message) -> Result<Option<Wishes>, Error> {
+    let Some(sent) = sent_by(message) else { return Ok(None) };
+    let chosen: Value = serde_json::from_str(sent.text()).unwrap_or_default();
+    let sent: SentWishes = serde_json::from_str(sent.text())
+        .map_err(|error| Error::invalid(format!("message.metadata.{WISHES}"), error.to_string()))?;
+    let may = &agent.config.caller_may;
+    if let Some(repository) = &sent.repository {
+        check_repository(agent, repository)?;
+    }
+    if let Some(reference) = &sent.reference {
+        if agent.clone_source.is_none() {
+            return Err(refuse(agent, "ref", "the sessions of this agent have no repository"));
+        }
+        if !may.permits_ref(reference) {
+            return Err(refuse_choice(agent, "ref", "refs", reference, &may.refs));
+        }
+    }
+    for (name, key, wanted, allowed) in [
+        ("model", "models", &sent.model, &may.models),
+        ("effort", "efforts", &sent.effort, &may.efforts),
+        ("permission", "permissions", &sent.permission, &may.permissions),
+    ] {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| !allowed.contains(wanted)) {
+            return Err(refuse_choice(agent, name, key, wanted, allowed));
+        }
+    }
+    if sent.push == Some(true) && !may.push {
+        return Err(refuse_choice(agent, "push", "push", "true", &[]));
+    }
+    if sent.push == Some(true) && agent.clone_source.is_none() {
+        return Err(refuse(agent, "push", "the sessions of this agent have no repository"));
+    }
+    let patterns = &sent.results;
+    if patterns.len() > MOST_RESULTS || patterns.iter().any(|one| one.len() > PATTERN) {
+        let what = format!("has at most {MOST_RESULTS} patterns of {PATTERN} bytes");
+        return Err(Error::invalid(field("results"), what));
+    }
+    let SentWishes { reference, model, effort, permission, budget, results, push, .. } = sent;
+    let choice = LaunchChoice { model, effort, permission };
+    let budget = budget.map(read_budget).transpose()?.unwrap_or_default();
+    Ok(Some(Wishes { choice, reference, budget, results, push, chosen }))
+}
+
+impl Service {
+    /// Refuses a ref for a session that is there already, and has begun at its own.
+    pub(super) async fn check_ref(
+        &self,
+        scope: &Scope,
+        told: &Told,
+        (message, continues): (&Message, bool),
+    ) -> Result<(), Error> {
+        let wishes = told.wishes.as_ref().filter(|wishes| wishes.reference.is_some());
+        let Some(agent) = wishes.and_then(|_| self.agents.get(&scope.agent)) else { return Ok(()) };
+        let known = match &message.context_id {
+            Some(context) => self.store.session(scope, context).await,
+            None => Ok(None),
+        };
+        let is_known = known.map_err(store::Error::incident)?.is_some();
+        if continues || is_known || message::fork_of(message).is_some() {
+            let what = "a session keeps the ref that it began at; begin a new context, and no fork";
+            return Err(refuse(agent, "ref", what));
+        }
+        Ok(())
+    }
+}
+
+fn read_budget(sent: SentBudget) -> Result<Budget, Error> {
+    let cost = sent.cost_usd.map(|cost| {
+        let cost = Dollars::nearest(cost).filter(|cost| cost.micros() > 0);
+        cost.ok_or_else(|| Error::invalid(field("budget.costUsd"), "must be more than nothing"))
+    });
+    if sent.tokens == Some(0) {
+        return Err(Error::invalid(field("budget.tokens"), "must be more than nothing"));
+    }
+    Ok(Budget { cost_usd: cost.transpose()?, tokens: sent.tokens })
+}
+
+/// The repository is the configured one, by its address or its name.
+fn check_repository(agent: &Agent, wanted: &str) -> Result<(), Error> {
+    let mirror = agent.clone_source.as_ref().map(|source| &source.mirror);
+    match mirror {
+        Some(mirror) if wanted == mirror.name() || wanted == mirror.url() => Ok(()),
+        Some(mirror) => {
+            let what = format!("the sessions of this agent are clones of {} alone", mirror.name());
+            Err(refuse(agent, "repository", &what))
+        }
+        None => Err(refuse(agent, "repository", "the sessions of this agent have no repository")),
+    }
+}
+
+fn field(name: &str) -> String {
+    format!("message.metadata.{WISHES}.{name}")
+}
+
+fn refuse(agent: &Agent, name: &str, what: &str) -> Error {
+    let words = format!("the wish `{name}` is refused: {what}");
+    Error::new(ErrorKind::InvalidParams, words).with("wish", name).with("agent", &*agent.key)
+}
+
+fn refuse_choice(agent: &Agent, name: &str, key: &str, wanted: &str, allowed: &[String]) -> Error {
+    let may = match allowed {
+        [] => "callers may choose none".to_owned(),
+        allowed => format!("callers may choose {}", allowed.join(", ")),
+    };
+    let shown: String = wanted.chars().filter(|c| !c.is_control()).take(100).collect();
+    let what = format!(
+        "`{shown}` is not permitted, {may}; the server's operator can permit it in `agents.{}.caller_may.{key}`",
+        agent.key
+    );
+    refuse(agent, name, &what)
+}
+
+/// What the card of an agent says of the extension: the form of the wishes, and what callers may choose.
+pub fn describe_wishes(may: &CallerMay) -> Value {
+    let text = json!({"type": "string"});
+    json!({
+        "schema": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "repository": text,
+                "ref": text,
+                "model": text,
+                "effort": text,
+                "permission": text,
+                "budget": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {"costUsd": {"type": "number"}, "tokens": {"type": "integer"}},
+                },
+                "schema": {"type": "object"},
+                "results": {"type": "array", "items": text},
+                "push": {"type": "boolean"},
+            },
+        },
+        "callerMay": may,
+    })
+}
