@@ -5,7 +5,7 @@ mod demo_alone;
 mod notes;
 
 pub use crate::server::SetLogFilter;
-pub use notes::find_notes;
+pub use notes::{describe_certificate, find_notes};
 
 use crate::access::{Access, Token, new_link};
 use crate::agent::{self, Agent, Agents};
@@ -21,7 +21,7 @@ use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading, ServerTls, T
 use crate::service::Service;
 use crate::session::SessionDeps;
 use crate::signing;
-use crate::store::{self, Claim};
+use crate::store::{self, Claim, Store};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::{Notice, Telemetry};
@@ -225,6 +225,7 @@ impl App {
         let notices = Some(notices).filter(|_| !config.notifications.targets.is_empty());
         let telemetry = Telemetry::new(&config, notices)
             .map_err(|source| Error::System { what: "cannot open a log", source })?;
+        notes.extend(export_spans(&telemetry, &loaded, &store).err());
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = find_token(&config, (!in_memory).then_some(&*token_file))?;
@@ -351,11 +352,6 @@ impl App {
     }
 }
 
-/// What is to be said of the server's certificate, where it has one.
-pub fn describe_certificate(config: &Config) -> Result<Option<String>, Error> {
-    Ok(ServerTls::load(&config.server.tls)?.map(|tls| tls.describe()))
-}
-
 /// Makes the folder of the mirror that an agent's sessions read, and looks at the repository.
 async fn prepare_mirror(agent: &Agent, launcher: &Launcher) -> Result<(), Error> {
     let Some(source) = &agent.clone_source else { return Ok(()) };
@@ -387,6 +383,7 @@ impl Running {
     pub async fn shut_down(self) -> bool {
         let Self { doors, stop, background } = self;
         let Doors { config, service, operations, store, telemetry, .. } = &*doors;
+        let flush = config.telemetry.flush.get();
         doors.stop.cancel();
         stop.cancel();
         operations.close();
@@ -401,10 +398,20 @@ impl Running {
         .await
         .is_ok();
         doors.remove_word();
+        // They are read from the store.
+        telemetry.flush_spans(flush).await;
         store.close().await;
         // A reader of standard error that has stopped does not keep the server.
         let _ = tokio::time::timeout(TELEMETRY_PATIENCE, telemetry.close()).await;
         in_time
+    }
+}
+
+/// Sends spans to a collector, where the environment of the server names one.
+fn export_spans(telemetry: &Telemetry, loaded: &Loaded, store: &Store) -> Result<(), String> {
+    match config::Exporter::read(&loaded.agent_environment)? {
+        Some(exporter) => telemetry.export(&loaded.config, exporter, store.clone()),
+        None => Ok(()),
     }
 }
 

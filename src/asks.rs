@@ -282,6 +282,12 @@ impl Asks {
         page
     }
 
+    /// How many there are, and since when the oldest of them.
+    pub fn open_since(&self) -> (usize, Option<Timestamp>) {
+        let open = self.open();
+        (open.rows.len(), open.rows.values().map(|row| row.created).min())
+    }
+
     /// Waits for asks whose time is over.
     pub async fn expired(&self) -> Vec<Arc<AskRow>> {
         loop {

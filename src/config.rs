@@ -32,6 +32,7 @@ mod sandbox;
 mod secrets;
 mod setup;
 mod streams;
+mod telemetry;
 mod tls;
 mod tokens;
 mod tree;
@@ -66,6 +67,7 @@ pub use setup::{
     DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
 };
 pub use streams::{AnswerForm, PushEvents, Streams};
+pub use telemetry::{Conventions, Exporter, Sampler, Telemetry};
 pub use tls::Tls;
 pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
@@ -126,6 +128,8 @@ section! {
         pub audit: String = "auto".to_owned(),
         /// Who may read `GET /metrics`.
         pub metrics: Exposure = Exposure::Token,
+        /// Traces of tasks.
+        pub telemetry: Telemetry,
         /// What people see.
         pub log: Log,
         /// Older dialects.

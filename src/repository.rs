@@ -32,6 +32,7 @@ use crate::config::{Age, Bytes, Config, RepositorySource, WorkspacePush};
 use crate::queue::FairQueue;
 use forge::Forge;
 use git::{config_file, git_config, hear, own_environment, quote, remove_unfinished, settings};
+use pilothouse_sandbox::disk;
 use pilothouse_sandbox::isolation::{Grants, limit_files};
 use pilothouse_sandbox::process::{Ended, Launcher};
 use pilothouse_sandbox::supervisor::Spec;
@@ -313,7 +314,9 @@ impl Mirror {
             let init = ["init", "--quiet", "--bare", "--template=", &folder];
             self.git(run, &init).await?;
         }
-        remove_unfinished(&self.folder);
+        let left = self.folder.clone();
+        // As many folders as the mirror has; a panic in there leaves what it left.
+        let _ = disk::off_worker(move || remove_unfinished(&left)).await;
         // The branch's name, and whether there is anything at all.
         let heads = self.git(run, &["ls-remote", "--symref", "--", &self.url, "HEAD"]).await?;
         let mut wanted = vec!["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
@@ -430,7 +433,7 @@ impl Mirror {
             cwd: self.folder.to_string_lossy().into_owned(),
         };
         let packs = self.folder.join("objects/pack");
-        let left = self.most.get().saturating_sub(size(&packs));
+        let left = self.most.get().saturating_sub(disk::in_place(|| size(&packs)));
         let (repository, most) = (self.name().to_owned(), self.most);
         let failed = |words: String| {
             let words = words.replace(&self.url, self.name());
@@ -449,7 +452,7 @@ impl Mirror {
         match ended {
             Ended::Code(0) => Ok(printed),
             // The git that writes the pack is ended at its bound, and the one above it only says that it is gone.
-            _ if largest.is_some() && size(&packs) >= most.get() => {
+            _ if largest.is_some() && disk::in_place(|| size(&packs)) >= most.get() => {
                 Err(MirrorError::TooLarge { repository, most })
             }
             Ended::Code(_) | Ended::Signal(_) | Ended::Unclear => Err(failed(words)),

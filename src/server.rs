@@ -136,6 +136,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/sessions/{id}/diff", get(admin::results::diff))
         .route("/api/v1/tasks/{id}/results/{*name}", get(admin::results::read))
         .route("/api/v1/tasks/{id}/answer", get(admin::answer))
+        .route("/api/v1/tasks/{id}/trace", get(admin::trace::read))
         .route("/api/v1/sessions/{id}/attach", post(admin::attach::attach))
         .route("/api/v1/sessions/{id}/bundle", post(admin::bundle::bundle))
         .route("/api/v1/sessions/{id}/saved", post(admin::saved::save))

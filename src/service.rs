@@ -33,13 +33,14 @@ use crate::limited::{AccountLimit, LimitedAccounts};
 use crate::push::Push;
 use crate::queue::FairQueue;
 use crate::session::{SessionDeps, Sessions};
-use crate::store::{self, AnswerSource, Scope, Store};
+use crate::store::{self, AnswerSource, Scope, Store, TraceNote, TraceRow, Write};
 use crate::task::{Extent, Snapshot, TaskLog, Tasks};
 use crate::telemetry::Telemetry;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{CancelTaskRequest, GetTaskRequest};
 use pilothouse_a2a::task::{Task, TaskState};
+use pilothouse_a2a::time::Timestamp;
 use repeat::Repeats;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,6 +81,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Under which trace a message of a task came, where that is to be kept.
+    fn note_trace(&self, n: i64, at: Timestamp) -> Option<Write> {
+        let note = TraceNote::Message(self.caller.trace?);
+        Some(Write::Trace(Box::new(TraceRow { n, at, note })))
+    }
+
     /// What this client may see.
     pub fn scope(&self) -> Scope {
         self.caller.scope(&self.agent.key)
@@ -121,6 +128,11 @@ impl Service {
     /// Push notifications.
     pub fn push(&self) -> &Push {
         &self.push
+    }
+
+    /// How many asks can be answered, and since when the oldest of them.
+    pub fn open_asks(&self) -> (usize, Option<Timestamp>) {
+        self.asks.open_since()
     }
 
     /// Accounts at a model API that are at their limit.

@@ -34,6 +34,7 @@ mod inquiry;
 mod limit;
 mod live;
 mod long_line;
+mod model_calls;
 mod outbox;
 mod pipe;
 mod places;

@@ -25,6 +25,7 @@ mod result;
 mod session_page;
 mod sqlite;
 mod token;
+mod trace;
 mod usage;
 
 use crate::config::Config;
@@ -49,6 +50,7 @@ pub use result::{BASE_PATCH, ResultRow, TURN_PATCH};
 pub use session_page::{SessionPage, SessionPlace};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction, StoreCopy, check_copy};
 pub use token::TokenRow;
+pub use trace::{ModelCall, SpanId, TraceContext, TraceId, TraceNote, TraceParent, TraceRow};
 pub use usage::{Account, Used};
 
 /// What a caller may see: the tasks and sessions that are its own, of one agent.
@@ -301,6 +303,8 @@ pub enum Write {
     Ask(Arc<AskRow>),
     /// What a turn has left, in the place of what had its name in the task.
     Result(Box<ResultRow>),
+    /// What the spans of a task need beside its events.
+    Trace(Box<TraceRow>),
     /// An ask that a person has claimed or deferred. Refused where it cannot be answered ([`Conflict::Taken`]).
     AskMarked(Arc<AskRow>),
     /// An ask that has an answer, or whose time is over. Refused where it cannot be answered ([`Conflict::Taken`]).

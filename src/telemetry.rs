@@ -5,7 +5,9 @@ pub mod console;
 mod happening;
 pub mod metrics;
 mod notice;
+mod otlp;
 mod raw;
+pub mod trace;
 
 pub use audit::{Audit, Entry, Unsent};
 pub use console::{Console, TurnEnd};
@@ -15,10 +17,12 @@ pub use raw::Raw;
 
 use crate::access::Caller;
 use crate::asks::{self, Answered};
-use crate::config::{Config, Exposure};
-use crate::store::{self, AskRow, Scope};
+use crate::config::{Config, Exporter, Exposure};
+use crate::store::{self, AskRow, Scope, SpanId, Store, TraceContext, TraceParent};
 use crate::task::TaskLog;
+use axum::http::HeaderMap;
 use happening::Happening;
+use otlp::{Otlp, SpanCounts};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::AskKind;
 use pilothouse_agents::event::Event;
@@ -26,10 +30,12 @@ use pilothouse_agents::is_unshowable;
 use pilothouse_egress::Refusal;
 use serde_json::Value;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+use trace::TracedTask;
 
 /// Everything that watches; clones share it.
 #[derive(Clone)]
@@ -40,6 +46,9 @@ struct SharedTelemetry {
     raw: Raw,
     audit: Audit,
     metrics: Option<Metrics>,
+    /// The way to the operator's collector, where there is one.
+    otlp: OnceLock<Otlp>,
+    spans: SpanCounts,
     /// Entries of the audit log that wait for their place in its queue.
     unsent: TaskTracker,
     /// How many of them there may be (`log.audit_queue`).
@@ -57,13 +66,16 @@ impl Telemetry {
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
         let audit = Audit::open(config)?;
-        let metrics = (config.metrics != Exposure::Off).then(Metrics::new);
+        let spans = SpanCounts::default();
+        let metrics = (config.metrics != Exposure::Off).then(|| Metrics::new(&spans));
         let unsent = TaskTracker::new();
         Ok(Self(Arc::new(SharedTelemetry {
             console,
             raw,
             audit,
             metrics,
+            otlp: OnceLock::new(),
+            spans,
             unsent,
             notices,
             most_unsent: config.log.audit_queue,
@@ -91,9 +103,46 @@ impl Telemetry {
         if let Some(metrics) = self.metrics() {
             metrics.request(entry.outcome);
         }
+        if let Some(otlp) = self.0.otlp.get() {
+            otlp.request_ended(entry);
+        }
         self.0.audit.note(entry)?;
         self.tell_lost();
         Ok(())
+    }
+
+    /// Begins to send spans to the operator's collector.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the operator, where it cannot be used.
+    pub fn export(&self, config: &Config, exporter: Exporter, store: Store) -> Result<(), String> {
+        let otlp = Otlp::start(&config.telemetry, exporter, store, self.0.spans.clone());
+        // An address may hold a password, so it is not shown.
+        let unusable = "spans are not sent: OTEL_EXPORTER_OTLP_ENDPOINT is no valid address";
+        let otlp = otlp.map_err(|_| unusable.to_owned())?;
+        let _ = self.0.otlp.set(otlp);
+        Ok(())
+    }
+
+    /// Sends the spans that wait, within this time.
+    pub async fn flush_spans(&self, patience: Duration) {
+        if let Some(otlp) = self.0.otlp.get() {
+            otlp.close(patience).await;
+        }
+    }
+
+    /// Where a request with these headers stands in a trace; none where its caller names none.
+    pub fn begin_trace(&self, headers: &HeaderMap) -> Option<TraceContext> {
+        let header = headers.get("traceparent");
+        let parent = header.and_then(|value| TraceParent::parse(value.to_str().ok()?));
+        if parent.is_none() && self.0.otlp.get().is_none() {
+            return None;
+        }
+        // A random id; where there is no randomness the request has no span of its own.
+        let mut span = [0; 8];
+        getrandom::fill(&mut span).ok()?;
+        Some(TraceContext { parent, span: SpanId(span) })
     }
 
     /// The console.
@@ -201,6 +250,9 @@ impl Telemetry {
         if let Some(metrics) = self.metrics() {
             metrics.turn_ends(log, &end);
         }
+        if let Some(otlp) = self.0.otlp.get() {
+            otlp.turn_ended(TracedTask::from(log), log.head());
+        }
         self.note(&Happening::ended(log, &end));
         self.tell(|| Notice::ended(log, &end));
         self.0.console.end_turn(&log.id, end);
@@ -241,6 +293,8 @@ impl Telemetry {
             ask: None,
             decision: None,
             setup: None,
+            trace: None,
+            task_number: None,
             outcome: reason.word(),
             status: 403,
             duration_ms: 0.0,

@@ -2,7 +2,7 @@
 
 use super::{CALLER_HEADER, Denied, Grant};
 use crate::config::TokenScope;
-use crate::store::{CallerFilter, Scope};
+use crate::store::{CallerFilter, Scope, TraceContext};
 use axum::http::{HeaderMap, Uri};
 use pilothouse_a2a::rest::unescaped;
 use std::borrow::Cow;
@@ -20,13 +20,15 @@ pub struct Caller {
     pub listed: CallerFilter,
     /// From which address.
     pub peer: Option<IpAddr>,
+    /// Where the request stands in a trace; none where the caller names none and no traces are exported.
+    pub trace: Option<TraceContext>,
 }
 
 impl Caller {
     /// The caller of this name with what its token allows.
     pub fn new(name: Arc<str>, grant: Arc<Grant>) -> Self {
         let listed = CallerFilter::One(name.clone());
-        Self { name, grant, listed, peer: None }
+        Self { name, grant, listed, peer: None, trace: None }
     }
 
     /// What this caller may see of an agent.

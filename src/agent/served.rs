@@ -182,12 +182,9 @@ impl Folders {
         environment: &BTreeMap<String, String>,
     ) -> Result<Option<CloneSource>, Error> {
         let workspace = config.workspace.of(&agent.workspace);
-        let config::Workspace {
-            repository: config::Repository { url, reference, share },
-            push,
-            ..
-        } = workspace.clone();
-        let Some(url) = url.filter(|_| workspace.mode == WorkspaceMode::Repository) else {
+        let config::Workspace { mode, repository, push, .. } = workspace;
+        let config::Repository { url, reference, share } = repository;
+        let Some(url) = url.filter(|_| mode == WorkspaceMode::Repository) else {
             return Ok(None);
         };
         // What the server starts outside of a sandbox no agent could have written.

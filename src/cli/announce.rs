@@ -9,6 +9,15 @@ use std::path::{Path, PathBuf};
 /// Lines that a start takes at a terminal.
 const LINES: usize = 8;
 
+/// Columns below which nothing is wrapped.
+const NARROWEST: usize = 40;
+
+/// How a line of a start begins.
+const BEGIN: &str = "pilothouse: ";
+
+/// How the line begins that names the next command.
+const TRY: &str = "pilothouse: try: ";
+
 /// Prints it to standard error: all of it, but at a terminal a few lines.
 pub(super) fn print(app: &App, environment: &Environment, cwd: &Path) {
     let is_terminal = std::io::stderr().is_terminal();
@@ -18,9 +27,23 @@ pub(super) fn print(app: &App, environment: &Environment, cwd: &Path) {
         false => Some(command(app.config(), &program, find_usual_state(environment, cwd))),
     };
     let hint = hint.unwrap_or_else(|| command_with_token(app, &program));
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col);
     for line in lines(app, &hint, is_terminal) {
-        eprintln!("{line}");
+        eprintln!("{}", wrap(&line, usize::from(columns)));
     }
+}
+
+/// A line in rows of whole words that fit in these columns; 0 where there is no terminal. What is copied stays one line.
+fn wrap(line: &str, columns: usize) -> String {
+    let is_copied = !line.starts_with(BEGIN) || line.starts_with(TRY);
+    if columns < NARROWEST || is_copied {
+        return line.to_owned();
+    }
+    let options = textwrap::Options::new(columns)
+        .subsequent_indent("  ")
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::fill(line, options)
 }
 
 /// The lines of a start; `hint` is the command to try next.
@@ -39,8 +62,8 @@ fn lines(app: &App, hint: &str, is_terminal: bool) -> Vec<String> {
     let room = LINES.saturating_sub(facts.len() + 2).max(1);
     let most = if is_terminal { room } else { usize::MAX };
     let notes = shorten(&app.notes, most).into_iter().map(|note| format!("note: {note}"));
-    let lines = facts.into_iter().chain(notes).map(|line| format!("pilothouse: {line}"));
-    lines.chain([token, format!("pilothouse: try: {hint}")]).collect()
+    let lines = facts.into_iter().chain(notes).map(|line| format!("{BEGIN}{line}"));
+    lines.chain([token, format!("{TRY}{hint}")]).collect()
 }
 
 /// As many notes as there is room for; the last line counts those that are left out.
@@ -153,6 +176,16 @@ pub(super) fn log(app: &App) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_wrapped_between_words_and_what_is_copied_is_not() {
+        let line = "pilothouse: serving claude-code at http://127.0.0.1:2222/ for all";
+        let wrapped = "pilothouse: serving claude-code at\n  http://127.0.0.1:2222/ for all";
+        assert_eq!(wrap(line, 40), wrapped);
+        assert_eq!(wrap(line, 0), line);
+        let copied = format!("{TRY}pilothouse send \"hello\" --state-dir /a/folder/of/its/own");
+        assert_eq!(wrap(&copied, 40), copied);
+    }
 
     #[test]
     fn notes_without_room_are_counted() {

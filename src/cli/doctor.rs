@@ -96,7 +96,7 @@ pub(super) async fn run(
             }),
         )?;
     } else {
-        write!(out, "{}", report.lines(screen.styled))?;
+        write!(out, "{}", report.lines(screen.styled, screen.width))?;
     }
     Ok(if report.is_good() { 0 } else { exit::FAILED })
 }

@@ -82,7 +82,7 @@ pub(crate) async fn run(args: CardArgs, server: &Server, screen: Screen) -> Resu
             }),
         )?;
     } else {
-        write!(out, "{}\n{}", summary(&plain.card), report.lines(screen.styled))?;
+        write!(out, "{}\n{}", summary(&plain.card), report.lines(screen.styled, screen.width))?;
     }
     Ok(if report.is_good() { 0 } else { exit::FAILED })
 }

@@ -3,6 +3,9 @@
 use super::terminal::{BAD, DIM, GOOD, WAITS, clean, clean_line, padded, styled, width};
 use serde_json::{Value, json};
 
+/// Columns that a detail has at least.
+const NARROWEST: usize = 30;
+
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finding {
@@ -66,8 +69,8 @@ impl Report {
         self.0.iter().all(|check| check.finding != Finding::Bad)
     }
 
-    /// The lines, readable without colour.
-    pub(crate) fn lines(&self, on: bool) -> String {
+    /// The lines, readable without colour; in rows of whole words where a terminal has so many columns.
+    pub(crate) fn lines(&self, on: bool, columns: Option<usize>) -> String {
         let wide = self.0.iter().map(|check| width(&check.name)).max().unwrap_or(0);
         let mut out = String::new();
         for Check { finding, name, detail, fix } in &self.0 {
@@ -78,12 +81,20 @@ impl Report {
             };
             // Further lines stand below the first.
             let below = format!("\n{:1$}", "", wide + 4);
-            let lines: Vec<&str> = detail.lines().map(str::trim_end).collect();
+            let room = columns.map(|columns| columns.saturating_sub(wide + 4).max(NARROWEST));
+            let lines: Vec<String> = match detail.lines().count() {
+                0 | 1 => wrap(detail, room),
+                _ => detail.lines().map(|line| line.trim_end().to_owned()).collect(),
+            };
             out.push_str(&format!("{} {}  ", styled(mark, style, on), padded(name, wide)));
             out.push_str(&lines.join(&below));
             if let Some(fix) = fix {
-                let gap = if lines.len() > 1 { &*below } else { " " };
-                out.push_str(&format!("{gap}{}", styled(&format!("→ {fix}"), DIM, on)));
+                let fix = format!("→ {fix}");
+                let last = lines.last().map_or(0, |line| width(line));
+                let is_beside = room.is_none_or(|room| last + 1 + width(&fix) <= room);
+                let gap = if lines.len() > 1 || !is_beside { &*below } else { " " };
+                let rows = wrap(&fix, room).into_iter().map(|row| styled(&row, DIM, on));
+                out.push_str(&format!("{gap}{}", rows.collect::<Vec<_>>().join(&below)));
             }
             out.push('\n');
         }
@@ -102,6 +113,15 @@ impl Report {
         };
         self.0.iter().map(each).collect()
     }
+}
+
+/// A line in rows of whole words.
+fn wrap(text: &str, room: Option<usize>) -> Vec<String> {
+    let Some(room) = room else { return vec![text.trim_end().to_owned()] };
+    let options = textwrap::Options::new(room)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::wrap(text, options).into_iter().map(|row| row.into_owned()).collect()
 }
 
 /// A text of several lines with a separator between each two.
@@ -131,7 +151,7 @@ mod tests {
         report.bad("port", "2222 is taken\nby a server", "choose another with --port");
         assert!(!report.is_good());
         report.bad_text("file", "no such key\n --> f:1:3\n  |\n1 | a: b\n  |   ^\n", "correct it");
-        insta::assert_snapshot!(report.lines(false), @r"
+        insta::assert_snapshot!(report.lines(false, None), @r"
 ✓ store      opens
 • isolation  no sandbox yet
 ✗ port       2222 is taken; by a server → choose another with --port
@@ -143,5 +163,17 @@ mod tests {
              → correct it
 ");
         assert_eq!(report.json()[2]["status"], "problem");
+        let mut report = Report::default();
+        report.bad(
+            "port",
+            "2222 is taken by another server of this user",
+            "choose another one with `--port`",
+        );
+        insta::assert_snapshot!(report.lines(false, Some(40)), @r"
+✗ port  2222 is taken by another server
+        of this user
+        → choose another one with
+        `--port`
+");
     }
 }

@@ -4,6 +4,7 @@ mod answer;
 mod ask;
 mod pattern;
 mod prompt;
+mod trace;
 
 pub(super) use ask::{Ask, render_question_on};
 pub(super) use prompt::{ask_person, read_line};
@@ -70,6 +71,8 @@ pub(crate) enum TasksCommand {
     /// The same as a transcript on standard output: what was said, each tool and its result, what was asked and answered
     #[command(after_help = super::send::EXIT_CODES)]
     Log(WatchArgs),
+    /// Where the time of a task went: each request, turn, tool and wait as a bar
+    Trace(trace::TraceArgs),
     /// End a task before its end
     Cancel {
         /// The task: its id, the beginning or the end of it, or `last`
@@ -161,6 +164,10 @@ pub(crate) async fn run(
         }
         TasksCommand::Watch(args) => watch(&args, false, server, screen).await,
         TasksCommand::Log(args) => watch(&args, true, server, screen).await,
+        TasksCommand::Trace(args) => {
+            trace::run(&args, server, screen, &mut out).await?;
+            Ok(0)
+        }
         TasksCommand::Cancel { id } => {
             let (server, id) = &find_task(server, &id).await?;
             let task = server.client().await?.cancel(id).await;

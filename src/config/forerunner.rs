@@ -113,7 +113,7 @@ pub(super) fn lay_over(layers: &mut Layers, source: Source<'_>, tree: &Node) -> 
     }
     if value_of("otel.tracing.enabled") == Some(&Value::Bool(true)) {
         layers.note(format!(
-            "{}: `otel.tracing` is accepted, but spans are not exported",
+            "{}: `otel.tracing`: spans are sent where OTEL_EXPORTER_OTLP_ENDPOINT names a collector",
             source.path.display()
         ));
     }

@@ -72,8 +72,9 @@ const RESERVED_VARIABLES: [&str; 28] = [
     "OPENCODE_PERMISSION",
 ];
 
-/// The same by what their names hold: the addresses of models and clouds.
-const RESERVED_PARTS: [&str; 2] = ["_BASE_URL", "_ENDPOINT_URL"];
+/// The same by what their names hold: the addresses of models, clouds and collectors, and what collectors get.
+const RESERVED_PARTS: [&str; 4] =
+    ["_BASE_URL", "_ENDPOINT_URL", "OTEL_EXPORTER_", "OTEL_INSTRUMENTATION_"];
 
 /// Whether only the operator may set a variable for agents.
 fn is_reserved(variable: &str) -> bool {

@@ -15,6 +15,7 @@ pub(super) mod removal;
 pub(super) mod results;
 pub(super) mod saved;
 pub(super) mod tokens;
+pub(super) mod trace;
 pub(super) mod usage;
 
 use super::answers::{AT_HAND, Room};

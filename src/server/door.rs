@@ -12,7 +12,7 @@ use super::call::{Named, known_part};
 use super::listen::{Production, UnderWay};
 use crate::access::{Arrival, Caller};
 use crate::asks::Answered;
-use crate::store::AnswerSource;
+use crate::store::{AnswerSource, TraceContext};
 use crate::task::TaskLog;
 use crate::telemetry::Entry;
 use axum::http::header::USER_AGENT;
@@ -110,6 +110,8 @@ struct Inner {
     binding: &'static str,
     /// What the client says that it is.
     client: Option<Arc<str>>,
+    /// Where the request stands in a trace.
+    trace: Option<TraceContext>,
     known: Mutex<Known>,
     /// The request's place among those under way: it is free when the operation has ended and its entry is noted,
     /// or a caller who asks and leaves at once could have any number of them.
@@ -125,6 +127,7 @@ struct Known {
     subject: Option<String>,
     action: Option<String>,
     task: Option<String>,
+    task_number: Option<i64>,
     context: Option<String>,
     ask: Option<String>,
     decision: Option<&'static str>,
@@ -149,6 +152,7 @@ impl AuditEntry {
             peer: arrival.forwarded.client,
             binding,
             client: client_of(headers),
+            trace: doors.telemetry.begin_trace(headers),
             known: Mutex::default(),
             place,
         }))
@@ -170,8 +174,9 @@ impl AuditEntry {
     ) -> (Self, Result<Caller, Error>) {
         let entry = Self::new(doors, headers, &arrival, (place, binding));
         let admitted = doors.access.admit(headers, &arrival).await;
-        let admitted = admitted.map_err(Error::from);
-        if let Ok(caller) = &admitted {
+        let mut admitted = admitted.map_err(Error::from);
+        if let Ok(caller) = &mut admitted {
+            caller.trace = entry.0.trace;
             entry.set_caller(caller);
         }
         (entry, admitted)
@@ -200,6 +205,7 @@ impl AuditEntry {
     pub(super) fn set_task(&self, log: &TaskLog) {
         self.set_owner(&log.scope.caller);
         self.set_task_id(&log.id);
+        self.0.known.lock().task_number = Some(log.n);
         self.set_context(&log.context_id);
     }
 
@@ -287,6 +293,8 @@ impl Inner {
             ask: known.ask.take(),
             decision: known.decision.take(),
             setup: known.setup.take(),
+            trace: self.trace,
+            task_number: known.task_number,
             outcome,
             status,
             duration_ms: (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,

@@ -2,9 +2,10 @@
 //! beside them. Statuses are tonic's; messages are read and written by `pilothouse_a2a::pb`, and framed here,
 //! so that an answer stays the one block of memory that its room is bound to.
 
+use super::admin::end_with;
 use super::call::{Done, check_version, word};
 use super::door::{AuditEntry, CallContext};
-use super::packed::is_packed;
+use super::packed::{LARGE, is_packed};
 use super::stream::{Next, Reader};
 use super::{Doors, RequestBody, arrival, under_way};
 use crate::store::Event;
@@ -136,7 +137,11 @@ async fn answer(
     let performed = doors.perform(context, method, decoded, place, entry).await;
     Ok(match performed.outcome? {
         Done::Reply(reply, room) => {
-            unary(room.hold(pb::encode_reply(performed.dialect, method.operation, &reply)))
+            let message = pb::encode_reply(performed.dialect, method.operation, &reply);
+            match message.len() < LARGE {
+                true => unary(room.hold(message)),
+                false => end_with(context.caller.grant.clone(), unary(room.hold(message))),
+            }
         }
         Done::Stream(stream, manner, room) => {
             let parts = (stream, manner, room);

@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// The encoding that is taken beside none.
 pub(super) const GZIP: &str = "gzip";
 
-/// Smaller answers are not packed: it would cost more than it saves.
-const LARGE: usize = 64 * 1024;
+/// Smaller answers are not packed, which would cost more than it saves, and do not end with their token.
+pub(super) const LARGE: usize = 64 * 1024;
 
 /// Names the encoding of the message in a gRPC request.
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");

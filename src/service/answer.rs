@@ -7,7 +7,10 @@ use crate::access::Caller;
 use crate::asks::{self, Answered, Answering, Decision, RememberedDecision};
 use crate::clock;
 use crate::session::{Delivery, Origin};
-use crate::store::{self, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, Write};
+use crate::store::{
+    self, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, TraceNote, TraceRow,
+    Write,
+};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -351,6 +354,11 @@ impl Service {
                 return Err(refused(error));
             }
         };
+        let note = TraceRow { n: log.n, at: Timestamp::now(), note: TraceNote::Resumed };
+        let noted = self.store.commit(vec![Write::Trace(Box::new(note))], Durability::Written);
+        if let Err(error) = noted.await {
+            tracing::warn!(task.id = %log.id, %error, "the trace of a task does not tell that it was resumed");
+        }
         // A CLI writes its transcript late, so what the turn was about is told again.
         let first =
             log.snapshot_at(&self.store, 1, Extent::MESSAGES).await.ok().and_then(|snapshot| {

@@ -261,9 +261,8 @@ impl Service {
         };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
         task.history.push(message);
-        let mut also = Vec::new();
-        also.extend(admission.write());
-        also.extend(key.map(|key| key_of(&row.scope, key, row.n)));
+        let key = key.map(|key| key_of(&row.scope, key, row.n));
+        let also = admission.write().into_iter().chain(key).chain(client.note_trace(row.n, now));
         let working = TaskStatus { state: TaskState::Working, message: None, timestamp: Some(now) };
         let records = if admission.starts_now() {
             vec![Record::Status(TaskStatusUpdateEvent::new(id, context_id, working))]
@@ -272,7 +271,7 @@ impl Service {
         };
         let log = self
             .tasks
-            .accept(row, task, also, records, withheld)
+            .accept(row, task, also.collect(), records, withheld)
             .await
             .map_err(store::Error::incident)?;
         let origin = Origin { fork, ..told.take_origin() };
@@ -371,7 +370,8 @@ impl Service {
         if let Some(agent) = agent {
             self.wait_for_limit(agent, &mut admission)?;
         }
-        also.extend(admission.write());
+        let noted = client.note_trace(log.n, Timestamp::now());
+        also.extend(admission.write().into_iter().chain(noted));
         let answering = match ended {
             Some((decision, ask, act)) => {
                 match self.begin_answer(&ask, &decision, (act, &mut also)) {

@@ -34,9 +34,10 @@ use super::tries::converse;
 use super::turn_clock::TurnClock;
 use super::{File, IdleOrder, Order, Turn, TurnPlaces};
 use crate::budget::Meter;
-use crate::store::{self, Durability, Write};
+use crate::store::{self, Durability, TraceNote, TraceRow, Write};
 use crate::telemetry::TurnEnd;
 use pilothouse_a2a::task::TaskState;
+use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Outcome;
 use pilothouse_egress::HostAnswer;
 use pilothouse_sandbox::supervisor::Word;
@@ -199,6 +200,7 @@ impl Actor {
                 translator,
                 clock: None,
                 meter: None,
+                started: None,
                 failure: None,
                 closing: Vec::new(),
                 schema,
@@ -234,7 +236,12 @@ impl Actor {
             return Box::pin(self.end_turn(turn, outcome)).await;
         }
         let outcome = match Begin::new(session, turn).reach_agent(places, files).await {
-            Ok(()) => Box::pin(converse(session, turn, warm)).await,
+            Ok(()) => {
+                if !warm {
+                    turn.started = Some(turn.translator.elapsed());
+                }
+                Box::pin(converse(session, turn, warm)).await
+            }
             Err(NotStarted::Over) => return,
             // It has not begun: it stays in the queue and runs after the next start.
             Err(NotStarted::Ended(Cause::ServerStops))
@@ -258,6 +265,8 @@ impl Actor {
     async fn park_turn(&mut self, turn: &mut CurrentTurn) {
         let session = &mut self.session;
         session.inbox.end_turn();
+        let parked = TraceRow { n: turn.log.n, at: Timestamp::now(), note: TraceNote::Parked };
+        turn.closing.push(Write::Trace(Box::new(parked)));
         self.note_end(turn, "").await;
         // Not politely: a CLI that sees its host leave goes on without it for a while.
         self.session.end_process(Word::Kill).await;
@@ -331,6 +340,7 @@ impl Actor {
             setup: row.setup.clone(),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
             failure: None,
+            started: turn.started,
             chosen: turn.wishes.as_ref().map(|wishes| wishes.chosen.clone()),
             background: match (&outcome, &running) {
                 (Outcome::Completed { .. }, Some(running)) => running.driver.background(),
@@ -372,25 +382,26 @@ impl Actor {
     /// Notes the end of the turn, and what its end did not store: what it used, and which asks of earlier tries are
     /// closed.
     async fn note_end(&mut self, turn: &mut CurrentTurn, words: &str) {
-        let (deps, translator) = (&self.session.deps, &turn.translator);
+        let used = turn.meter.take().map(|meter| meter.writes()).unwrap_or_default();
+        let writes: Vec<_> = turn.closing.drain(..).chain(used).collect();
+        let (deps, took) = (&self.session.deps, turn.translator.elapsed());
+        if !writes.is_empty()
+            && let Err(error) = deps.store.commit(writes, Durability::Written).await
+        {
+            tracing::warn!(session.id = %self.session.row.id, %error, "could not note what a turn used, and which of its asks are closed");
+        }
+        let translator = &turn.translator;
         let end = TurnEnd {
             state: turn.log.state(),
             usage: translator.usage(),
-            took: translator.elapsed(),
+            took,
             waited: turn.clock.as_ref().map(TurnClock::waited).unwrap_or_default(),
             remark: translator.remark(),
             failure: turn.failure.map(FailureCode::word),
             words,
         };
+        // Its spans are read from the store.
         deps.telemetry.turn_ends(&turn.log, end);
-        let used = turn.meter.take().map(|meter| meter.writes()).unwrap_or_default();
-        let writes: Vec<_> = turn.closing.drain(..).chain(used).collect();
-        if writes.is_empty() {
-            return;
-        }
-        if let Err(error) = deps.store.commit(writes, Durability::Written).await {
-            tracing::warn!(session.id = %self.session.row.id, %error, "could not note what a turn used, and which of its asks are closed");
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::inbox::Inbox;
 use super::limit::LimitReached;
 use super::live::LiveSessions;
 use super::long_line::{LinePlace, SHORT};
+use super::model_calls::ModelCalls;
 use super::pipe::read;
 use super::questions::{Command, Questions};
 use super::resources::{CurrentTurn, Learned, SessionResources, learned, session_used};
@@ -82,6 +83,8 @@ pub(super) struct Conversation<'a> {
     /// When something was stored last.
     spoke: Instant,
     silence: Silence,
+    /// The calls of models, where the agent tells of them.
+    calls: Option<ModelCalls>,
     /// Whether the server stops, and it was heard.
     server_stops: bool,
     /// Whether the agent said anything in this turn.
@@ -116,7 +119,9 @@ impl<'a> Conversation<'a> {
     ) -> Conversed {
         let mut conversation = Self::new(session, turn);
         let outcome = conversation.listen().await;
-        let Self { running, ending, heard, since, limit, deps, .. } = conversation;
+        let Self { running, ending, heard, since, limit, deps, closing, calls, log, .. } =
+            conversation;
+        closing.extend(calls.and_then(|calls| calls.into_note(log.n)));
         running.starting = None;
         running.is_new = false;
         let stopped_since = ending.has_begun().then_some(since);
@@ -146,6 +151,7 @@ impl<'a> Conversation<'a> {
         } = session;
         let CurrentTurn { log, prompt, translator, clock, meter, closing, .. } = turn;
         let running = running.as_mut().expect("the process was just started or found");
+        let tells_calls = agent.config.driver == DriverKind::Claude;
         Self {
             agent,
             row,
@@ -170,6 +176,7 @@ impl<'a> Conversation<'a> {
             starts_until: Instant::now() + deps.config.timeouts.start.get(),
             spoke: Instant::now(),
             silence: Silence::new(Instant::now()),
+            calls: tells_calls.then(|| ModelCalls::new(Timestamp::now())),
             server_stops: false,
             heard: false,
             limit: None,

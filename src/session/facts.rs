@@ -24,6 +24,8 @@ pub(super) struct TurnFacts {
     pub(super) setup: Option<String>,
     /// Why it failed.
     pub(super) failure: Option<FailureCode>,
+    /// After which time the process was there that was started for it.
+    pub(super) started: Option<Duration>,
     /// What its message has chosen.
     pub(super) chosen: Option<Value>,
     /// What still runs in its background.
@@ -70,7 +72,10 @@ impl TurnFacts {
             set("model", usage.model.clone().map(Value::from));
             set("turns", usage.turns.map(Value::from));
         }
-        set("durationMs", Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX).into()));
+        let milliseconds =
+            |time: Duration| Value::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        set("durationMs", Some(milliseconds(took)));
+        set("startMs", self.started.map(milliseconds));
         set("failure", self.failure.map(|failure| failure.word().into()));
         set("sessionId", self.conversation.clone().map(Value::from));
         set("isolation", Some(self.isolation.clone()));

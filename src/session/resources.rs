@@ -26,6 +26,7 @@ use pilothouse_sandbox::workspace::{self, Folder, Look};
 use serde_json::Value;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -77,6 +78,8 @@ pub(super) struct CurrentTurn {
     pub(super) clock: Option<TurnClock>,
     /// What it uses; none before its agent is reached.
     pub(super) meter: Option<Meter>,
+    /// After which time the process was there that was started for it.
+    pub(super) started: Option<Duration>,
     /// Why it fails, where the server knows.
     pub(super) failure: Option<FailureCode>,
     /// What is stored with its end.

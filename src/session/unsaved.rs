@@ -6,7 +6,7 @@
 //! So an agent can have its session kept, or lose its own work, and nothing else. What cannot be looked at is kept.
 
 use super::start::{self, Confinement, DoorWords};
-use super::{SessionDeps, Sessions};
+use super::{NoBundle, SessionDeps, Sessions};
 use crate::agent::Agent;
 use crate::repository::is_commit;
 use crate::store::{Checkout, SessionRow, SessionUse};
@@ -76,11 +76,18 @@ impl Sessions {
         agent: &Agent,
         row: &SessionRow,
         commit: &str,
-    ) -> Result<(), String> {
-        row.checkout.as_ref().ok_or("the session is no clone of a repository")?;
+    ) -> Result<(), NoBundle> {
+        let failed = |why: &str| NoBundle::Failed(why.to_owned());
+        row.checkout.as_ref().ok_or_else(|| failed("the session is no clone of a repository"))?;
         if !is_commit(commit) {
-            return Err("`commit` is not the whole name of a commit".to_owned());
+            return Err(failed("`commit` is not the whole name of a commit"));
         }
+        // The bundle that brought the commit may still hold its place.
+        let place = self.live.bundles.request(&row.scope.caller).place();
+        let place = self.deps.stop.run_until_cancelled(place);
+        let patience = self.deps.config.timeouts.checkout.get();
+        let place = tokio::time::timeout(patience, place).await.ok().flatten();
+        let _place = place.ok_or(NoBundle::Busy)?;
         run_git(&self.deps, agent, &row.id, (SAVED, &[commit])).await?;
         // The next sweep looks again.
         self.live.kept.lock().remove(&row.id);

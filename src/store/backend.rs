@@ -4,7 +4,7 @@ use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
     Account, AskPage, AskRow, AskState, CallerFilter, Durability, ErasedTask, Erasure, Error,
     Event, GrantRow, LinkRow, PushRow, Scope, SessionPage, SessionPlace, SessionRow, SessionUse,
-    TaskRow, TokenRow, UsageReport, Used, Write,
+    TaskRow, TokenRow, TraceRow, UsageReport, Used, Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::time::Timestamp;
@@ -363,6 +363,20 @@ impl Store {
     ) -> Result<Option<Option<Vec<u8>>>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.session_result(session, name).await,
+        }
+    }
+
+    /// What the spans of a task need beside its events, in its order, at most so many.
+    pub async fn trace_notes(&self, n: i64, most: u32) -> Result<Vec<TraceRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.trace_notes(n, most).await,
+        }
+    }
+
+    /// The asks of a task in their order, at most so many, whether or not they can be answered.
+    pub async fn asks_of_task(&self, n: i64, most: u32) -> Result<Vec<AskRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.asks_of_task(n, most).await,
         }
     }
 

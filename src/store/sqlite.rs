@@ -16,6 +16,7 @@ mod results;
 mod sessions;
 mod setups;
 mod tokens;
+mod trace;
 mod usage;
 
 pub use copy::{StoreCopy, check_copy};
@@ -491,6 +492,7 @@ impl Write {
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
             Self::Result(row) => results::put(connection, row)?,
+            Self::Trace(row) => trace::put(connection, row)?,
             Self::AskMarked(row) => asks::mark(connection, row)?,
             Self::AskTaken { id, state, act } => {
                 let at = act.as_ref().map_or_else(Timestamp::now, |act| act.at);
@@ -532,6 +534,7 @@ fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqlite::Error> 
     push::task_gone(connection, n)?;
     usage::task_gone(connection, n)?;
     results::task_gone(connection, n)?;
+    trace::task_gone(connection, n)?;
     connection
         .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
         .execute(params![key(n, 0), key(n, u64::MAX)])?;

@@ -7,12 +7,13 @@
 use super::is_unshowable;
 use super::raw::LogFile;
 use crate::config::Config;
+use crate::store::TraceContext;
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_sandbox::disk;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -107,12 +108,26 @@ pub struct Entry {
     /// The revision of the set-up of the session that got a turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<String>,
+    /// Where it stands in a trace; the log has the trace of its caller.
+    #[serde(serialize_with = "write_trace", skip_serializing_if = "has_no_trace")]
+    pub trace: Option<TraceContext>,
+    /// The task's number, for its spans.
+    #[serde(skip)]
+    pub task_number: Option<i64>,
     /// `ok`, or the reason of the refusal.
     pub outcome: &'static str,
     /// The HTTP status.
     pub status: u16,
     /// How long the answer took, in milliseconds; for a stream, until its first event.
     pub duration_ms: f64,
+}
+
+fn has_no_trace(trace: &Option<TraceContext>) -> bool {
+    trace.is_none_or(|trace| trace.parent.is_none())
+}
+
+fn write_trace<S: Serializer>(trace: &Option<TraceContext>, to: S) -> Result<S::Ok, S::Error> {
+    trace.and_then(|trace| trace.parent).map(|parent| parent.trace).serialize(to)
 }
 
 impl Audit {
@@ -358,6 +373,8 @@ mod tests {
             ask: None,
             decision: None,
             setup: None,
+            trace: None,
+            task_number: None,
             outcome: "ok",
             status: 200,
             duration_ms: 0.0,

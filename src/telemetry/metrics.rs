@@ -4,6 +4,7 @@
 //! Names of the OpenTelemetry conventions for generative AI stand where there are any (`gen_ai_...`).
 
 use super::TurnEnd;
+use super::otlp::SpanCounts;
 use crate::task::TaskLog;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
@@ -51,6 +52,10 @@ pub struct Readings {
     pub processes_max: usize,
     /// Turns that wait for a place.
     pub waiting: usize,
+    /// Asks that can be answered.
+    pub asks_open: usize,
+    /// Since how many seconds the oldest of them waits.
+    pub asks_open_seconds: i64,
     /// Bytes of the store's file.
     pub store_bytes: u64,
     /// Whether the store works.
@@ -64,6 +69,8 @@ struct Gauges {
     processes: Gauge,
     processes_max: Gauge,
     waiting: Gauge,
+    asks_open: Gauge,
+    asks_open_seconds: Gauge,
     store_bytes: Gauge,
     store_works: Gauge,
     audit_works: Gauge,
@@ -131,7 +138,7 @@ fn counts() -> Histogram {
 
 impl Metrics {
     /// All of them, at zero.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(spans: &SpanCounts) -> Self {
         let metrics = Self {
             registry: Registry::default(),
             turns: Family::default(),
@@ -147,10 +154,10 @@ impl Metrics {
             now: Gauges::default(),
             silent: Mutex::default(),
         };
-        metrics.registered()
+        metrics.registered(spans)
     }
 
-    fn registered(mut self) -> Self {
+    fn registered(mut self, spans: &SpanCounts) -> Self {
         let all = &mut self.registry;
         let name = "gen_ai_client_operation_duration";
         let help = "How long turns took, with what they waited for people";
@@ -171,11 +178,21 @@ impl Metrics {
         all.register("requests", help, self.requests.clone());
         let help = "Requests of agents that the proxy refused";
         all.register("egress_refusals", help, self.refusals.clone());
+        let help = "Spans that a collector has taken";
+        all.register("spans_sent", help, spans.sent.clone());
+        let help = "Spans that were not sent, and turns and requests whose spans had no place in the queue";
+        all.register("spans_dropped", help, spans.dropped.clone());
         let now = &self.now;
         let gauges = [
             ("processes", "Live processes of agents", &now.processes),
             ("processes_max", "How many processes there may be", &now.processes_max),
             ("turns_waiting", "Turns that wait for a place", &now.waiting),
+            ("asks_open", "Questions that wait for people", &now.asks_open),
+            (
+                "asks_open_age_seconds",
+                "Since when the oldest of them waits",
+                &now.asks_open_seconds,
+            ),
             ("store_bytes", "Bytes of the store's file", &now.store_bytes),
             ("store_works", "Whether the store can be written and read", &now.store_works),
             (
@@ -196,6 +213,8 @@ impl Metrics {
         now.processes.set(whole(moment.processes));
         now.processes_max.set(whole(moment.processes_max));
         now.waiting.set(whole(moment.waiting));
+        now.asks_open.set(whole(moment.asks_open));
+        now.asks_open_seconds.set(moment.asks_open_seconds);
         now.store_bytes.set(i64::try_from(moment.store_bytes).unwrap_or(i64::MAX));
         now.store_works.set(moment.store_works.into());
         now.audit_works.set(moment.audit_works.into());

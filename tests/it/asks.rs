@@ -450,7 +450,7 @@ fn a_deferred_ask_leaves_the_list_ends_its_process_and_is_answered_later() {
 }
 
 /// Asks once, and says how that was answered.
-const ASKS_ONCE: &str = r#"#!/bin/sh
+pub(crate) const ASKS_ONCE: &str = r#"#!/bin/sh
 read prompt
 echo '{"type":"system","subtype":"init","session_id":"the-session"}'
 echo '{"type":"control_request","request_id":"1","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"npm test"}}}'

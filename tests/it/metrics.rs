@@ -26,6 +26,7 @@ fn a_turn_is_counted_with_its_tokens_tools_and_asks_and_no_word_of_it_is_told() 
     let asking = world.begin("ask secret-question\nsay done");
     world.await_state(&asking, &["INPUT_REQUIRED"]);
     world.say("exit 3");
+    assert_eq!(value(&scrape(&world), "pilothouse_asks_open"), 1.0);
     let text = await_some("the ends of the turns", PATIENCE, || {
         Some(scrape(&world)).filter(|text| text.contains("outcome=\"failed\""))
     });
@@ -53,4 +54,25 @@ fn metrics_need_a_token_unless_they_are_public_and_are_not_there_when_off() {
     assert_eq!(status(json!({})), 401);
     assert_eq!(status(json!({"metrics": "public"})), 200);
     assert_eq!(status(json!({"metrics": "off"})), 404);
+}
+
+#[test]
+fn the_board_and_the_alerts_ask_for_series_of_the_documentation() {
+    let page = include_str!("../../docs/telemetry.md");
+    let files = [
+        include_str!("../../deploy/grafana/pilothouse.json"),
+        include_str!("../../deploy/grafana/alerts.yaml"),
+    ];
+    serde_json::from_str::<serde_json::Value>(files[0]).unwrap();
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let mut count = 0;
+    for word in files.iter().flat_map(|file| file.split(|c| !is_part(c))) {
+        if word.starts_with("pilothouse_") || word.starts_with("gen_ai_client_") {
+            let ends = ["_bucket", "_sum"];
+            let base = ends.iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
+            assert!(page.contains(&format!("`{base}`")), "docs/telemetry.md has no {word}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
 }

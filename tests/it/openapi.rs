@@ -144,6 +144,7 @@ fn what_is_described_has_not_changed_unseen() {
     GET /api/v1/sessions/{id}/diff GetSessionDiff
     POST /api/v1/sessions/{id}/push PushSession
     GET /api/v1/tasks/{id}/results/{name} GetTaskResult
+    GET /api/v1/tasks/{id}/trace GetTaskTrace
     GET /api/v1/tasks/{id}/answer GetTaskAnswer
     ");
 }

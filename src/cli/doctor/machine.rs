@@ -226,7 +226,7 @@ mod tests {
     fn lines(check: impl FnOnce(&mut Report)) -> String {
         let mut report = Report::default();
         check(&mut report);
-        report.lines(false)
+        report.lines(false, None)
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn checked(card: &Value) -> Report {
 #[test]
 fn a_good_card_reads_like_this() {
     assert!(checked(&sample()).is_good());
-    insta::assert_snapshot!(format!("{}\n{}", summary(&sample()), checked(&sample()).lines(false)), @r"
+    insta::assert_snapshot!(format!("{}\n{}", summary(&sample()), checked(&sample()).lines(false, None)), @r"
 helper 1.2.3
 helps
   JSONRPC 1.0 at http://127.0.0.1:1/
@@ -42,7 +42,7 @@ fn each_mistake_is_named() {
     card["description"] = Value::Null;
     card["skills"] = json!([]);
     card["supportedInterfaces"][0]["url"] = "/relative\u{1b}[2J".into();
-    insta::assert_snapshot!(checked(&card).lines(false), @r"
+    insta::assert_snapshot!(checked(&card).lines(false, None), @r"
 ✗ required fields        missing or empty: description → the agent must add them
 ✗ interface JSONRPC 1.0  `/relative` is not absolute → give scheme and host
 ✗ skills                 none → name at least one
@@ -61,7 +61,7 @@ fn a_card_of_v0_3_has_its_interfaces_elsewhere() {
         {"url": "https://a.example/", "transport": "JSONRPC"}, {"url": "a.example:443", "transport": "GRPC"},
     ]);
     let report = checked(&card);
-    assert!(report.is_good(), "{}", report.lines(false));
+    assert!(report.is_good(), "{}", report.lines(false, None));
     assert_eq!(interfaces(&card).len(), 2);
 }
 
@@ -74,7 +74,7 @@ fn a_version_that_is_offered_must_be_served() {
     check_version(&sample(), "0.3", fetched(sample()), &mut report);
     assert!(report.is_good());
     check_version(&sample(), "1.0", fetched(json!({"url": "x"})), &mut report);
-    insta::assert_snapshot!(report.lines(false), @r"
+    insta::assert_snapshot!(report.lines(false, None), @r"
 ✓ A2A-Version 1.0  a client of this version can read it
 • A2A-Version 0.3  not offered
 ✗ A2A-Version 1.0  offered, but its card is not of that shape → serve the card of the version asked for
@@ -86,7 +86,7 @@ fn told(verdict: Verdict, unread: &[&str], required: bool) -> String {
         Signature { verdict, unread: unread.iter().map(|&text| text.to_owned()).collect() };
     let mut report = Report::default();
     signature.tell(required, &mut report);
-    report.lines(false)
+    report.lines(false, None)
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(in super::super) async fn bundle(
     .await
 }
 
-fn refuse(why: &NoBundle) -> Error {
+pub(super) fn refuse(why: &NoBundle) -> Error {
     match why {
         NoBundle::Busy => {
             Error::new(ErrorKind::Unavailable, why.to_string()).retry_after(RETRY_SECONDS)

@@ -1,6 +1,7 @@
 //! What was counted, for Prometheus.
 
 use super::{not_there, store_works};
+use crate::clock;
 use crate::config::{Config, Exposure};
 use crate::server::{Doors, arrival, refusal, refuse_host};
 use crate::telemetry::metrics::{MEDIA_TYPE, Readings};
@@ -8,6 +9,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use pilothouse_a2a::time::Timestamp;
 use std::sync::Arc;
 
 /// `GET /metrics`: what was counted, for Prometheus.
@@ -26,7 +28,11 @@ pub(in super::super) async fn metrics(
         return refusal(denied);
     }
     let (processes, processes_max) = doors.service.sessions().processes();
+    let (asks_open, oldest) = doors.service.open_asks();
+    let age = |since: Timestamp| clock::now().as_millisecond() - since.as_millisecond();
     let moment = Readings {
+        asks_open,
+        asks_open_seconds: oldest.map_or(0, age) / 1000,
         processes,
         processes_max,
         waiting: doors.service.sessions().waiting(),

@@ -1,6 +1,7 @@
 //! `POST /api/v1/sessions/{id}/saved`: a caller has what a session has committed in a repository of its own.
 
 use super::super::{Doors, json_response};
+use super::bundle::refuse;
 use super::{carry_out, entry_of, failed, not_there, store_failed};
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -35,7 +36,7 @@ pub(in super::super) async fn save(
         let row = row.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
         entry_of(request.extensions()).set_context(&row.context_id);
         let noted = doors.service.sessions().note_saved(&client.agent, &row, &commit).await;
-        noted.map_err(|why| refused(ErrorKind::UnsupportedOperation, why))?;
+        noted.map_err(|why| Box::new(failed(&refuse(&why))))?;
         let body = json!({"id": &*row.id, "contextId": row.context_id, "commit": commit});
         Ok(json_response(StatusCode::OK, body.to_string()))
     })

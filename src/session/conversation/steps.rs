@@ -164,6 +164,9 @@ impl Conversation<'_> {
             Step::Say(event) => {
                 self.log.reveal();
                 self.silence.hear(&event, Instant::now());
+                if let Some(calls) = &mut self.calls {
+                    calls.hear(&event);
+                }
                 self.deps.telemetry.agent_says(self.log, &event);
                 if let Event::Usage(usage) = &event {
                     // What it reaches is heard of where everything is, unless the turn ends with it.

@@ -178,7 +178,7 @@ pub(super) fn act_text(act: &AskAct) -> String {
     serde_json::to_string(act).expect("an act has no maps with other keys than strings")
 }
 
-fn ask_row(row: &Row<'_>) -> Result<AskRow, rusqlite::Error> {
+pub(super) fn ask_row(row: &Row<'_>) -> Result<AskRow, rusqlite::Error> {
     let text = |name: &str| row.get::<_, String>(name);
     let time = |name: &str| {
         Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.map(Timestamp::from_millisecond))

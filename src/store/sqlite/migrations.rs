@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The steps by number; the database remembers the last one in `user_version`. One that was published is not changed.
-pub(super) const MIGRATIONS: [&str; 19] = [
+pub(super) const MIGRATIONS: [&str; 20] = [
     include_str!("../../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../../migrations/sqlite/0002_push.sql"),
     include_str!("../../../migrations/sqlite/0003_keys.sql"),
@@ -31,6 +31,7 @@ pub(super) const MIGRATIONS: [&str; 19] = [
     include_str!("../../../migrations/sqlite/0017_results.sql"),
     include_str!("../../../migrations/sqlite/0018_setup.sql"),
     include_str!("../../../migrations/sqlite/0024_push_token.sql"),
+    include_str!("../../../migrations/sqlite/0023_trace.sql"),
 ];
 
 /// A database file, and where its copy goes.
@@ -152,7 +153,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     /// The steps as they were published, by the first bytes of their SHA-256.
-    const PUBLISHED: [&str; 19] = [
+    const PUBLISHED: [&str; 20] = [
         "70404807ebdb",
         "37f03ef44770",
         "78fe47050e1b",
@@ -172,6 +173,7 @@ mod tests {
         "84a0f8f7f9d1",
         "fd2c04c62935",
         "3c8e09fcdb14",
+        "78b25a7f42c3",
     ];
 
     #[test]

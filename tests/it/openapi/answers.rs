@@ -205,5 +205,7 @@ fn our_own_doors_answer_as_described() {
         house.ask("GetTaskAnswer", 200, "GET", &format!("/api/v1/tasks/{id}/answer"), &Value::Null);
     assert_eq!(answer, "wrote a.txtthe answer");
     house.ask("GetTaskAnswer", 404, "GET", "/api/v1/tasks/x/answer", &Value::Null);
+    house.ask("GetTaskTrace", 200, "GET", &format!("/api/v1/tasks/{id}/trace"), &Value::Null);
+    house.ask("GetTaskTrace", 404, "GET", "/api/v1/tasks/x/trace", &Value::Null);
     house.ask_with("ListSessions", 401, "GET", "/api/v1/sessions", &Value::Null, &[]);
 }
