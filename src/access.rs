@@ -8,6 +8,7 @@ mod denied;
 mod forwarded;
 mod grant;
 mod guesses;
+mod oidc;
 mod rate;
 mod secret;
 mod tokens;
@@ -16,6 +17,7 @@ pub use caller::Caller;
 pub use denied::Denied;
 pub use forwarded::Forwarded;
 pub use grant::Grant;
+pub use oidc::Oidc;
 pub use secret::{Token, new_link, new_secret};
 
 use crate::config::{self, ANYBODY, Config, TokenScope};
@@ -25,10 +27,8 @@ use axum::http::{HeaderMap, Uri, header};
 use guesses::Guesses;
 use ipnet::IpNet;
 use parking_lot::RwLock;
-use pilothouse_a2a::rest::unescaped;
 use rate::Windows;
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +58,7 @@ pub struct Access {
     wrong: Windows<IpAddr>,
     guesses: Guesses,
     requests: Windows<Arc<str>>,
+    oidc: Option<Arc<Oidc>>,
     anybody: Arc<Grant>,
     warned_of_proxy: AtomicBool,
 }
@@ -106,6 +107,7 @@ impl Access {
             wrong: Windows::new(limits.wrong_tokens, limits.rate_keys),
             guesses: Guesses::new(limits.wrong_tokens_waiting, config.timeouts.wrong_token.get()),
             requests: Windows::new(limits.rate, limits.rate_keys),
+            oidc: Oidc::new(&config.auth.oidc).filter(|_| config.auth.required),
             anybody: Arc::new(Grant::of("none", &TokenScope::USUAL)),
             warned_of_proxy: AtomicBool::new(false),
         }
@@ -115,6 +117,16 @@ impl Access {
     pub fn reload(&self, config: &Config, token: &str) {
         self.tokens.write().configure(config, token);
         *self.rules.write() = Arc::new(Rules::new(config));
+    }
+
+    /// The issuer whose tokens are accepted, where one is configured.
+    pub fn oidc(&self) -> Option<&Arc<Oidc>> {
+        self.oidc.as_ref()
+    }
+
+    /// The same for a token that looks like one of the issuer's.
+    fn issuer_of(&self, token: &str) -> Option<&Oidc> {
+        self.oidc.as_deref().filter(|_| Oidc::may_issue(token))
     }
 
     /// Lets a token of the store in, from now on.
@@ -132,7 +144,8 @@ impl Access {
         if *mark == *self.anybody.mark {
             return (!self.rules().required).then(|| self.anybody.clone());
         }
-        self.tokens.read().find_grant(mark)
+        let found = self.tokens.read().find_grant(mark);
+        found.or_else(|| self.oidc.as_ref()?.find_grant(mark))
     }
 
     /// The same for all tokens of the store that a caller has.
@@ -167,21 +180,20 @@ impl Access {
         Caller::new(Arc::from(ANYBODY), self.anybody.clone())
     }
 
-    /// Who a request comes from, and how: `peer` connected to `local`.
+    /// Who a request comes from, and how: `peer` connected to `local` and spoke `scheme`.
     pub fn arrive(
         &self,
-        peer: IpAddr,
-        local: IpAddr,
+        (peer, local, scheme): (IpAddr, IpAddr, &'static str),
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Arrival, Denied> {
         self.warn_of_proxy(peer, headers);
-        let forwarded = forwarded::forwarded(&self.rules().proxies, peer, headers);
+        let forwarded = forwarded::forwarded(&self.rules().proxies, (peer, scheme), headers);
         let host = match &forwarded.host {
             Some(host) => host.clone(),
             None => named_host(uri, headers)?,
         };
-        let wanted = wanted_caller(uri, headers);
+        let wanted = caller::wanted_caller(uri, headers);
         Ok(Arrival { forwarded, local: local.to_canonical(), host, wanted })
     }
 
@@ -228,7 +240,9 @@ impl Access {
             return Some(self.anybody());
         }
         let may_compare = !self.can_guess() || self.count_wrong(arrival) == 0;
-        let caller = bearer(headers).filter(|_| may_compare).and_then(|token| self.find(token))?;
+        let token = bearer(headers)?;
+        let known = may_compare.then(|| self.find(token)).flatten();
+        let caller = known.or_else(|| self.issuer_of(token)?.recognize(token))?;
         caller.grant.check().is_ok().then_some(caller)
     }
 
@@ -287,8 +301,15 @@ impl Access {
         if let Some(caller) = self.find(token) {
             return caller.grant.check().map(|()| caller);
         }
+        let denied = match self.issuer_of(token) {
+            Some(oidc) => match oidc.verify(token).await {
+                Err(denied @ Denied::Issued(_)) => denied,
+                other => return other,
+            },
+            None => Denied::WrongToken,
+        };
         match self.wrong.take(origin(arrival.forwarded.client)) {
-            Ok(()) => Err(Denied::WrongToken),
+            Ok(()) => Err(denied),
             Err(seconds) => Err(Denied::Locked(seconds)),
         }
     }
@@ -355,15 +376,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
-}
-
-/// The caller that a request names in its query or header. An empty name is none.
-fn wanted_caller(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
-    let mut named = pairs.filter_map(|pair| pair.strip_prefix("caller="));
-    let query = named.next().and_then(unescaped).map(Cow::into_owned);
-    let header = || headers.get(CALLER_HEADER)?.to_str().ok().map(|name| name.trim().to_owned());
-    query.or_else(header).filter(|name| !name.is_empty())
 }
 
 /// The one host that a request names, in its target or its headers.

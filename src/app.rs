@@ -4,7 +4,8 @@
 mod demo_alone;
 mod notes;
 
-pub use notes::find_notes;
+pub use crate::server::SetLogFilter;
+pub use notes::{describe_certificate, find_notes};
 
 use crate::access::{Access, Token, new_link};
 use crate::agent::{self, Agent, Agents};
@@ -16,7 +17,7 @@ use crate::descriptors;
 use crate::limited::LimitedAccounts;
 use crate::push::{Links, Push};
 use crate::repository::MirrorError;
-use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading};
+use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading, ServerTls, TlsError};
 use crate::service::Service;
 use crate::session::SessionDeps;
 use crate::signing;
@@ -31,7 +32,7 @@ use pilothouse_sandbox::isolation::{self, BackendKind, Isolation, Kernel, When};
 use pilothouse_sandbox::process::Launcher;
 use pilothouse_sandbox::workspace;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,9 @@ pub enum Error {
     /// The key of the cards.
     #[error(transparent)]
     Signing(#[from] signing::Error),
+    /// The certificates of the server.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -152,6 +156,7 @@ impl App {
         let mut notes = std::mem::take(&mut loaded.notes);
         notes.extend(agents.iter().flat_map(|agent| agent.notes.iter().cloned()));
         let cards = Cards::new(&config)?;
+        let tls = ServerTls::load(&config.server.tls)?;
         // The port is taken first: a second server on it must not even open the store.
         let listener = listen(&config).await?;
         let address = listener
@@ -265,6 +270,7 @@ impl App {
         push.resume(&access).await?;
         notes.extend(access.weak_note());
         notes.extend(Cards::note_plain_http(&config));
+        notes.extend(tls.as_ref().and_then(ServerTls::note));
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
             answers: Answers::new(&config, doors_stop.clone()),
@@ -281,16 +287,27 @@ impl App {
             draining,
             stop: doors_stop,
             operations: TaskTracker::new(),
-            port: address.port(),
+            tls,
+            address,
             store_probed: tokio::sync::Mutex::default(),
         };
         let doors = Arc::new(doors);
         Ok(Self { listener, doors, noticed, stop, address, token, reason, notes })
     }
 
+    /// Has this set what the log shows, when the configuration is read again.
+    pub fn set_log_by(&self, set: SetLogFilter) {
+        self.doors.reloading.set_log_by(set);
+    }
+
     /// The agents that are served.
     pub fn agents(&self) -> &Agents {
         &self.doors.agents
+    }
+
+    /// The address that it is reached at, without a path.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.doors.config.server.tls.scheme(), self.address)
     }
 
     /// What it was started with.
@@ -305,11 +322,9 @@ impl App {
 
     /// Starts to serve.
     pub fn spawn(self) -> Running {
-        let Self { listener, doors, noticed, stop, address, .. } = self;
+        let Self { listener, doors, noticed, stop, .. } = self;
         let config = &doors.config;
-        if config.store.path != Path::new("memory") {
-            write_address(config, address);
-        }
+        doors.leave_word();
         let (service, sessions) = (doors.service.clone(), doors.service.sessions().clone());
         // Before anything new is made.
         let (agents, store) = (doors.agents.clone(), doors.store.clone());
@@ -323,6 +338,9 @@ impl App {
         background.spawn(async move { sessions.keep_warm().await });
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep.run());
+        if let Some(oidc) = doors.access.oidc() {
+            background.spawn(oidc.clone().run(stop.clone()));
+        }
         let base = config.server.public_url.as_deref().unwrap_or_default();
         let links = Links { base: base.trim_end_matches('/').to_owned(), make: new_link };
         let push = doors.service.push().clone();
@@ -380,7 +398,7 @@ impl Running {
         })
         .await
         .is_ok();
-        let _ = std::fs::remove_file(config.state_dir.join("server.json"));
+        doors.remove_word();
         // They are read from the store.
         telemetry.flush_spans(flush).await;
         store.close().await;
@@ -442,25 +460,6 @@ fn way_out(config: &Config, network: Network, agents: &Arc<Agents>) -> Egress {
     let egress = Egress::new(inner, bounds, lookup, network, times);
     egress.watch_keys(agents.clone());
     egress
-}
-
-/// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.
-fn write_address(config: &Config, address: SocketAddr) {
-    let loopback = if address.is_ipv4() {
-        IpAddr::from(Ipv4Addr::LOCALHOST)
-    } else {
-        IpAddr::from(Ipv6Addr::LOCALHOST)
-    };
-    let host = if address.ip().is_unspecified() { loopback } else { address.ip() };
-    let url = format!("http://{}", SocketAddr::new(host, address.port()));
-    let word = serde_json::json!({"url": url, "pid": std::process::id()}).to_string();
-    let (file, fresh) =
-        (config.state_dir.join("server.json"), config.state_dir.join("server.json.new"));
-    // Renamed into place, so that nobody reads half of it.
-    let written = std::fs::write(&fresh, word).and_then(|()| std::fs::rename(&fresh, &file));
-    if let Err(error) = written {
-        tracing::warn!(%error, "client commands on this machine will have to be given --url");
-    }
 }
 
 /// Takes the address; a taken port gets a sentence of its own.

@@ -1,6 +1,7 @@
 //! The command line: what may be said, and who carries it out.
 
 mod announce;
+mod backup;
 mod config;
 mod demo;
 mod doctor;
@@ -117,6 +118,10 @@ enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Write the state of the server on this machine into one file, also while it runs
+    Backup(backup::BackupArgs),
+    /// Bring a backup back into an empty state folder
+    Restore(backup::RestoreArgs),
     /// Show what turns have cost, and what is left of the ceilings
     Usage {
         #[command(flatten)]
@@ -169,6 +174,8 @@ const GROUPS: [(&str, &[&str]); 3] = [
             "serve",
             "reload",
             "drain",
+            "backup",
+            "restore",
             "erase",
             "token",
             "config",
@@ -300,6 +307,8 @@ pub fn run() -> ExitCode {
         Some(Command::Drain { no_wait, server }) => {
             carry_out(async { operate::drain(&find(&server)?, no_wait).await })
         }
+        Some(Command::Backup(args)) => carry_out(async { args.run(&environment, &cwd) }),
+        Some(Command::Restore(args)) => carry_out(async { args.run(&environment, &cwd) }),
         Some(Command::Usage { args, server }) => {
             carry_out(async { usage::run(args, &find(&server)?, screen).await })
         }

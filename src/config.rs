@@ -20,6 +20,7 @@ mod keys;
 mod layers;
 mod node;
 mod notifications;
+mod oidc;
 mod origin;
 mod own;
 mod paths;
@@ -32,6 +33,7 @@ mod secrets;
 mod setup;
 mod streams;
 mod telemetry;
+mod tls;
 mod tokens;
 mod tree;
 mod trust;
@@ -54,6 +56,7 @@ pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
 pub use notifications::{
     NotificationTarget, Notifications, NotifyOn, PLACES, TargetKind, fill_places, fill_template,
 };
+pub use oidc::{JwtAlgorithm, Oidc, is_issuer_url};
 pub use origin::Origin;
 pub use own::Record;
 pub use publish::{ForgeKind, WorkspacePush};
@@ -66,6 +69,7 @@ pub use setup::{
 };
 pub use streams::{AnswerForm, FileForm, PushEvents, Streams};
 pub use telemetry::{Conventions, Exporter, Sampler, Telemetry};
+pub use tls::Tls;
 pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
@@ -158,6 +162,8 @@ section! {
         pub grpc_reflection: bool,
         /// Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
         pub trusted_proxies: Vec<String>,
+        /// Certificates; plain HTTP without them.
+        pub tls: Tls,
     }
 }
 
@@ -199,6 +205,8 @@ section! {
         pub tokens: BTreeMap<String, CallerToken>,
         /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
         pub priorities: BTreeMap<String, u8>,
+        /// Tokens that an identity provider signs.
+        pub oidc: Oidc,
         /// Whether a token is asked for at all.
         pub required: bool = true,
         /// Accepts `required: false` on an address that is not loopback.

@@ -16,12 +16,15 @@ mod reflection;
 mod reload;
 mod rest;
 mod stream;
+mod tls;
+mod word;
 
 pub use answers::Answers;
 pub use card::Cards;
 pub use listen::serve;
 pub use openapi::Document;
-pub use reload::Reloading;
+pub use reload::{Reloading, SetLogFilter};
+pub use tls::{ServerTls, TlsError};
 
 use self::listen::UnderWay;
 use crate::access::{Access, Arrival, Denied, Forwarded};
@@ -49,7 +52,7 @@ use pilothouse_sandbox::isolation::Isolation;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +86,8 @@ pub struct Doors {
     pub access: Access,
     /// What stands on the cards.
     pub cards: RwLock<Arc<Cards>>,
+    /// The certificates; none where plain HTTP is spoken.
+    pub tls: Option<ServerTls>,
     /// How the configuration is read again.
     pub reloading: Reloading,
     /// The agents that are served.
@@ -101,8 +106,8 @@ pub struct Doors {
     pub stop: CancellationToken,
     /// The operations that were begun, to be awaited at the end.
     pub operations: TaskTracker,
-    /// The port that is listened on.
-    pub port: u16,
+    /// The address that is listened on.
+    pub address: SocketAddr,
     /// When the store was last probed, and whether it could be written.
     pub store_probed: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -354,7 +359,7 @@ impl Doors {
             return url.trim_end_matches('/').to_owned();
         }
         let Arrival { forwarded, host, .. } = arrival(request);
-        card::address(&forwarded, &host, self.port)
+        card::address(&forwarded, &host, self.address.port())
     }
 }
 
@@ -362,7 +367,7 @@ impl Doors {
 fn arrival<B>(request: &Request<B>) -> Arrival {
     request.extensions().get().cloned().unwrap_or_else(|| {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
-        let forwarded = Forwarded::direct(nowhere);
+        let forwarded = Forwarded::direct(nowhere, "http");
         Arrival { forwarded, local: nowhere, host: String::new(), wanted: None }
     })
 }

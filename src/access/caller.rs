@@ -1,8 +1,11 @@
 //! Who calls, and what its token allows.
 
-use super::{Denied, Grant};
+use super::{CALLER_HEADER, Denied, Grant};
 use crate::config::TokenScope;
 use crate::store::{CallerFilter, Scope, TraceContext};
+use axum::http::{HeaderMap, Uri};
+use pilothouse_a2a::rest::unescaped;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -72,4 +75,13 @@ impl Caller {
             false => Err(Denied::Agent { token: self.grant.id.clone(), agent: agent.to_owned() }),
         }
     }
+}
+
+/// The caller that a request names in its query or header. An empty name is none.
+pub(super) fn wanted_caller(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let mut named = pairs.filter_map(|pair| pair.strip_prefix("caller="));
+    let query = named.next().and_then(unescaped).map(Cow::into_owned);
+    let header = || headers.get(CALLER_HEADER)?.to_str().ok().map(|name| name.trim().to_owned());
+    query.or_else(header).filter(|name| !name.is_empty())
 }

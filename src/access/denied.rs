@@ -30,6 +30,16 @@ pub enum Denied {
         "this bearer token is not valid; ask the server's operator for one (`auth.token`, `auth.tokens`)"
     )]
     WrongToken,
+    /// A signed token that is not accepted.
+    #[error(
+        "this bearer token is not accepted: {0}; get a new one of the issuer, or ask the server's operator (`auth.oidc`)"
+    )]
+    Issued(&'static str),
+    /// The issuer's keys could not be read.
+    #[error(
+        "tokens of the issuer cannot be verified now, because its keys could not be read; try again in {0} s; the server's operator          finds the reason in `GET /ready` and in the log (`auth.oidc`)"
+    )]
+    NoKeys(u64),
     /// The token's time is over.
     #[error("this bearer token has expired; ask the server's operator for a new one")]
     Expired,
@@ -74,9 +84,10 @@ impl Denied {
     /// What kind of error it is.
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoToken | Self::WrongToken | Self::Expired | Self::Revoked => {
+            Self::NoToken | Self::WrongToken | Self::Issued(_) | Self::Expired | Self::Revoked => {
                 ErrorKind::Unauthenticated
             }
+            Self::NoKeys(_) => ErrorKind::Unavailable,
             Self::UnclearHost => ErrorKind::InvalidRequest,
             Self::Host(_) | Self::Origin(_) | Self::Scope { .. } | Self::Agent { .. } => {
                 ErrorKind::PermissionDenied
@@ -90,7 +101,9 @@ impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
         let error = Self::new(denied.kind(), denied.to_string());
         match denied {
-            Denied::Locked(seconds) | Denied::NotCompared(seconds) => error.retry_after(seconds),
+            Denied::Locked(seconds) | Denied::NotCompared(seconds) | Denied::NoKeys(seconds) => {
+                error.retry_after(seconds)
+            }
             Denied::Scope { scope, .. } => error.with("scope", scope.name()),
             _ => error,
         }

@@ -52,8 +52,8 @@ enum ForwardedClient {
 
 impl Forwarded {
     /// A request that came straight from its client.
-    pub fn direct(peer: IpAddr) -> Self {
-        Self { client: peer.to_canonical(), scheme: "http", host: None, prefix: String::new() }
+    pub fn direct(peer: IpAddr, scheme: &'static str) -> Self {
+        Self { client: peer.to_canonical(), scheme, host: None, prefix: String::new() }
     }
 }
 
@@ -64,8 +64,12 @@ pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
 
 /// What the headers of a request from `peer` say, where `peer` is in one of the `trusted` networks;
 /// from anybody else, and where the headers are wrong, the direct values.
-pub(super) fn forwarded(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> Forwarded {
-    let direct = Forwarded::direct(peer);
+pub(super) fn forwarded(
+    trusted: &[IpNet],
+    (peer, scheme): (IpAddr, &'static str),
+    headers: &HeaderMap,
+) -> Forwarded {
+    let direct = Forwarded::direct(peer, scheme);
     let trusts = |address| is_trusted(trusted, address);
     if !trusts(direct.client) {
         return direct;

@@ -54,6 +54,16 @@ impl Grant {
         Self { agents: vec![agent.to_owned()], ..Self::of("link", &[TokenScope::Answer]) }
     }
 
+    /// The grant of a token that an identity provider has signed.
+    pub(super) fn of_issued(
+        id: &str,
+        scopes: &[TokenScope],
+        agents: Vec<String>,
+        expires: Timestamp,
+    ) -> Self {
+        Self { agents, expires: Some(expires), ..Self::of(id, scopes) }
+    }
+
     /// The grant of a token in the store.
     pub(super) fn of_row(row: &TokenRow) -> Self {
         let (agents, expires) = (row.agents.clone(), row.expires);

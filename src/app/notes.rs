@@ -1,7 +1,9 @@
 //! What the operator should know of a configuration before the first turn; `doctor` lists the same.
 
+use super::Error;
 use crate::agent::{Agent, Agents};
 use crate::config::{Config, DriverKind, WorkspaceMode};
+use crate::server::ServerTls;
 use pilothouse_egress::Network;
 use pilothouse_sandbox::isolation::BackendKind;
 use std::net::IpAddr;
@@ -37,6 +39,11 @@ pub fn find_notes(config: &Config, agents: &Agents, network: &Network, cwd: &Pat
         }));
     }
     notes
+}
+
+/// What is to be said of the server's certificate, where it has one.
+pub fn describe_certificate(config: &Config) -> Result<Option<String>, Error> {
+    Ok(ServerTls::load(&config.server.tls)?.map(|tls| tls.describe()))
 }
 
 /// Other machines can connect, but no Host name except `localhost` is accepted.

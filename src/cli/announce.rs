@@ -79,7 +79,7 @@ fn shorten(notes: &[String], most: usize) -> Vec<String> {
 
 /// Each agent with its address, the default one first.
 fn serving(app: &App) -> Vec<String> {
-    let (agents, url) = (app.agents(), format!("http://{}", app.address));
+    let (agents, url) = (app.agents(), app.url());
     let default = agents.default_one();
     let others = agents.iter().filter(|agent| agent.key != default.key);
     let others =
@@ -131,7 +131,7 @@ fn command(config: &Config, program: &str, usual_state: Option<PathBuf>) -> Stri
 /// The same where the state folder tells nothing, because the store is in memory.
 fn command_with_token(app: &App, program: &str) -> String {
     let token = if app.token.is_some() { " --token \"$TOKEN\"" } else { "" };
-    format!("{} send \"hello\" --url http://{}{token}", shell_words::quote(program), app.address)
+    format!("{} send \"hello\" --url {}{token}", shell_words::quote(program), app.url())
 }
 
 /// The same as lines of a log that programs read. A token never stands there.
@@ -144,7 +144,7 @@ pub(super) fn log(app: &App) {
         true => tracing::info!("{worth}: {}", app.isolation().list_guarantees()),
         false => tracing::warn!("{worth}"),
     }
-    let url = format!("http://{}/", app.address);
+    let url = format!("{}/", app.url());
     let agents = app.agents();
     for agent in agents.iter() {
         match agent.key == agents.default_one().key {

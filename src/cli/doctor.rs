@@ -5,7 +5,7 @@ mod online;
 mod session;
 
 use crate::agent::{Agent, Agents, describe_cli, is_tested};
-use crate::app::find_notes;
+use crate::app::{describe_certificate, find_notes};
 use crate::client::exit;
 use crate::client::failure::{Failure, causes};
 use crate::client::report::Report;
@@ -168,6 +168,10 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
         report.bad("log", why, "");
     }
     store(config, report);
+    match describe_certificate(config) {
+        Ok(told) => told.into_iter().for_each(|told| report.good("certificate", told)),
+        Err(error) => report.bad("certificate", error.to_string(), ""),
+    }
     descriptors(config, report);
     port(config, report).await?;
     let mut findings = Value::Null;

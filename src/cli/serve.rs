@@ -1,7 +1,7 @@
 //! `pilothouse serve`: start, say what is served and how to reach it, serve, drain.
 
 use super::announce;
-use crate::app::{App, Running};
+use crate::app::{App, Running, SetLogFilter};
 use crate::client::exit;
 use crate::config::{Config, ConfigSource, Environment, Flags, LogFormat, load_trusted};
 use pilothouse_egress as egress;
@@ -33,10 +33,13 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         eprintln!("pilothouse: {}", unwritable.join("; "));
         return ExitCode::from(exit::CONFIG);
     }
-    if let Err(error) = start_log(&loaded.config) {
-        eprintln!("pilothouse: `log.level`: {error}");
-        return ExitCode::from(exit::CONFIG);
-    }
+    let set_log = match start_log(&loaded.config) {
+        Ok(set) => set,
+        Err(error) => {
+            eprintln!("pilothouse: `log.level`: {error}");
+            return ExitCode::from(exit::CONFIG);
+        }
+    };
     // What is in this process is nobody's but its own, whoever runs as the same user.
     let undumpable = DumpableBehavior::NotDumpable;
     if let Err(error) = rustix::process::set_dumpable_behavior(undumpable) {
@@ -78,6 +81,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
                 return ExitCode::from(exit::UNAVAILABLE);
             }
         };
+        app.set_log_by(set_log);
         match is_json {
             true => announce::log(&app),
             false => announce::print(&app, environment, cwd),
@@ -153,8 +157,8 @@ impl Signals {
     }
 }
 
-/// The log goes to standard error; standard output is the console's.
-fn start_log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseError> {
+/// The log goes to standard error; standard output is the console's. What comes back sets what it shows.
+fn start_log(config: &Config) -> Result<SetLogFilter, tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::builder().parse(&config.log.level)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -162,9 +166,20 @@ fn start_log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseErr
         // It would tell standard error that standard error cannot be written, and panic.
         .log_internal_errors(false)
         .with_target(false);
-    match config.log.format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Pretty => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-    }
-    Ok(())
+    // It fails only where the log is gone, with the process.
+    Ok(match config.log.format {
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |filter| drop(handle.reload(filter)))
+        }
+        LogFormat::Pretty => {
+            let builder = builder.with_ansi(std::io::stderr().is_terminal());
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |filter| drop(handle.reload(filter)))
+        }
+    })
 }

@@ -10,7 +10,7 @@ use super::tasks::print_json;
 use super::terminal::{Screen, clean_line};
 use clap::Args;
 use pilothouse_a2a::card::GRPC;
-use pilothouse_a2a::client::{ClientError, FetchedCard, card as fetch};
+use pilothouse_a2a::client::{ClientError, ClientTls, FetchedCard, card as fetch};
 use reqwest::Url;
 use serde_json::{Value, json};
 use signature::Signature;
@@ -56,12 +56,12 @@ impl CardArgs {
 pub(crate) async fn run(args: CardArgs, server: &Server, screen: Screen) -> Result<u8, Failure> {
     // Cards are public; a token would only go where it is not needed.
     let base = server.base();
-    let get = |version| fetch(&base, None, version);
+    let get = |version| fetch(&base, None, version, &server.tls);
     let plain = get(None).await.map_err(|error| server.failure(&error))?;
     let mut report = Report::default();
     report.good("fetched", &plain.url);
     check(&plain.card, &mut report);
-    let signature = Signature::check(&plain, args.jwks.as_deref()).await?;
+    let signature = Signature::check(&plain, args.jwks.as_deref(), &server.tls).await?;
     signature.tell(args.require_signature, &mut report);
     for version in ["1.0", "0.3"] {
         check_version(&plain.card, version, get(Some(version)).await, &mut report);
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: CardArgs, server: &Server, screen: Screen) -> Resu
     let places: BTreeSet<_> =
         interfaces(&plain.card).into_iter().map(|(url, binding, _)| (url, binding)).collect();
     for (url, binding) in places.iter().take(TRIED) {
-        check_reachable(url, binding, &mut report).await?;
+        check_reachable(url, binding, &server.tls, &mut report).await?;
     }
     let mut out = std::io::stdout();
     if args.json {
@@ -212,7 +212,12 @@ fn check_version(
 }
 
 /// Whether somebody answers there. Nothing is asked that would start work, and no token is sent.
-async fn check_reachable(place: &str, binding: &str, report: &mut Report) -> Result<(), Failure> {
+async fn check_reachable(
+    place: &str,
+    binding: &str,
+    tls: &ClientTls,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let name = format!("reachable {binding}");
     if binding == GRPC {
         let bare = place.split_once("://").map_or(place, |(_, rest)| rest).trim_end_matches('/');
@@ -236,7 +241,7 @@ async fn check_reachable(place: &str, binding: &str, report: &mut Report) -> Res
         return Ok(());
     };
     let question = json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "00000000-0000-0000-0000-000000000000"}});
-    let request = http(&url, PATIENCE)?
+    let request = http(&url, PATIENCE, tls)?
         .post(url)
         .header("content-type", "application/json")
         .header("a2a-version", "1.0")

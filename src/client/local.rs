@@ -2,15 +2,17 @@
 
 mod api;
 pub(crate) mod listener;
+mod running;
 
 use super::complete;
 use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
 pub(super) use api::told;
 use clap::Args;
-use pilothouse_a2a::client::{Client, ClientError, card};
+use pilothouse_a2a::client::{Client, ClientError, ClientTls, card};
 use reqwest::{Method, Url};
-use serde::Deserialize;
+use running::find_running;
+pub(crate) use running::{address, configured, running, tls_of_running};
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,12 @@ pub(crate) struct ServerArgs {
     /// State folder of the local server
     #[arg(long, value_name = "DIR", help_heading = "Server", global = true)]
     state_dir: Option<PathBuf>,
+    /// File with authorities that are trusted beside the system's, for https (PILOTHOUSE_CA)
+    #[arg(long, value_name = "PEM", help_heading = "Server", global = true)]
+    ca: Option<PathBuf>,
+    /// File with a certificate and its key, for a server that asks for one (PILOTHOUSE_CLIENT_CERT)
+    #[arg(long, value_name = "PEM", help_heading = "Server", global = true)]
+    client_cert: Option<PathBuf>,
     /// For an admin: list what is of this caller, or of all (`*`)
     #[arg(long, value_name = "NAME", help_heading = "Server", global = true)]
     caller: Option<String>,
@@ -57,13 +65,6 @@ pub(crate) struct AgentArgs {
 #[derive(Clone, PartialEq, Eq)]
 struct Secret(String);
 
-/// What a running server leaves in its state folder.
-#[derive(Debug, Deserialize)]
-struct RunningServer {
-    url: String,
-    pid: i32,
-}
-
 /// A server that may be called.
 #[derive(Clone, Default)]
 pub(crate) struct Server {
@@ -80,6 +81,8 @@ pub(crate) struct Server {
     ours: bool,
     /// Whose tasks, sessions and asks are listed, where that is not the own caller.
     caller: Option<String>,
+    /// Which servers are trusted.
+    pub(crate) tls: ClientTls,
 }
 
 impl ServerArgs {
@@ -127,10 +130,17 @@ impl Server {
             ("--url", args.url.clone()),
             ("--config", folder(&args.config)),
             ("--state-dir", folder(&args.state_dir)),
+            ("--ca", folder(&args.ca)),
+            ("--client-cert", folder(&args.client_cert)),
             ("--caller", args.caller.clone()),
         ]);
         let caller = args.caller.clone();
-        Ok(Self { url, token, agent: None, options, local, ours, caller })
+        let mut tls = args.tls(variable)?;
+        let running = loaded.as_ref().ok().filter(|_| ours && !tls.names_authorities());
+        if let Some(running) = running.and_then(|loaded| find_running(&loaded.config)) {
+            tls = running.know(tls);
+        }
+        Ok(Self { url, token, agent: None, options, local, ours, caller, tls })
     }
 
     /// The same, and the agent there that is named.
@@ -186,11 +196,13 @@ impl Server {
         let token = || self.token.as_ref().map(|token| token.0.clone());
         let base = self.base();
         let found = if self.local || self.agent.is_some() || self.caller.is_some() {
-            Client::new(&self.with_caller(&format!("{base}/")), token())
+            Client::new(&self.with_caller(&format!("{base}/")), token(), &self.tls)
         } else {
-            match Client::discover(&base, token()).await {
+            match Client::discover(&base, token(), &self.tls).await {
                 // An endpoint of its own, without a card beside it.
-                Err(ClientError::Http { status: 404 | 405, .. }) => Client::new(&base, token()),
+                Err(ClientError::Http { status: 404 | 405, .. }) => {
+                    Client::new(&base, token(), &self.tls)
+                }
                 other => other,
             }
         };
@@ -244,7 +256,7 @@ impl Server {
             return failure;
         }
         let Some(name) = &self.agent else { return failure };
-        let found = card(&self.base(), None, None).await;
+        let found = card(&self.base(), None, None, &self.tls).await;
         if !found.is_err_and(|error| self.failure(&error).is_missing) {
             return failure;
         }
@@ -294,15 +306,20 @@ pub(crate) fn parsed(text: &str) -> Result<Url, Failure> {
 }
 
 /// Plain HTTP, without a token and without redirects.
-pub(crate) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Failure> {
+pub(crate) fn http(
+    to: &Url,
+    patience: Duration,
+    tls: &ClientTls,
+) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .timeout(patience);
-    if to.scheme() == "http" {
+    builder = match to.scheme() {
         // Root certificates are not needed, and a small image may have none.
-        builder = builder.tls_certs_only([]);
-    }
+        "http" => builder.tls_certs_only([]),
+        _ => tls.apply(builder).map_err(|error| Failure::usage(error.to_string()))?,
+    };
     if is_loopback(to) {
         builder = builder.no_proxy();
     }
@@ -320,31 +337,6 @@ pub(crate) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, req
         }
     }
     Ok(body)
-}
-
-/// Where the server of this configuration is, or would be.
-pub(crate) fn address(config: &Config) -> String {
-    running(config).unwrap_or_else(|| configured(config))
-}
-
-/// The address that a server which still runs left in the state folder.
-pub(crate) fn running(config: &Config) -> Option<String> {
-    let text = std::fs::read_to_string(config.state_dir.join("server.json")).ok()?;
-    let RunningServer { url, pid } = serde_json::from_str(&text).ok()?;
-    // A process that is gone holds no lock, and one that got its number holds another.
-    let runs = listener::holds_lock(pid, &config.state_dir.join("lock"));
-    (runs && parsed(&url).is_ok()).then(|| url.trim_end_matches('/').to_owned())
-}
-
-/// The address that the configuration names.
-pub(crate) fn configured(config: &Config) -> String {
-    let host = match config.server.host.trim_matches(['[', ']']) {
-        "0.0.0.0" => "127.0.0.1".to_owned(),
-        "::" => "[::1]".to_owned(),
-        host if host.contains(':') => format!("[{host}]"),
-        host => host.to_owned(),
-    };
-    format!("http://{host}:{}", config.server.port)
 }
 
 /// The token that the local server asks for: configured, or made at its first start.

@@ -12,8 +12,14 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Variables of ours that are no keys of the server.
-pub(super) const OURS: [&str; 4] =
-    ["PILOTHOUSE_CONFIG", "PILOTHOUSE_URL", "PILOTHOUSE_TOKEN", super::trust::VARIABLE];
+pub(super) const OURS: [&str; 6] = [
+    "PILOTHOUSE_CONFIG",
+    "PILOTHOUSE_URL",
+    "PILOTHOUSE_TOKEN",
+    "PILOTHOUSE_CA",
+    "PILOTHOUSE_CLIENT_CERT",
+    super::trust::VARIABLE,
+];
 
 /// The agent that `AGENT_CMD` defines.
 const COMMAND: &str = "command";

@@ -52,6 +52,15 @@ impl Loaded {
         own.extend(init.map(|path| read(path, "`sessions.init`", false)));
         let key = config.card.signing.key.iter();
         own.extend(key.map(|path| read(path, "`card.signing.key`", true)));
+        let tls = &config.server.tls;
+        let certificates = [
+            (&tls.cert, "`server.tls.cert`", false),
+            (&tls.key, "`server.tls.key`", true),
+            (&tls.client_ca, "`server.tls.client_ca`", false),
+        ];
+        own.extend(certificates.into_iter().filter_map(|(path, named_by, is_secret)| {
+            Some(read(path.as_ref()?, named_by, is_secret))
+        }));
         for agent in config.agents.values() {
             let own_of_agent = [
                 (agent.init.as_ref(), "`agents.*.init`"),
@@ -70,7 +79,7 @@ impl Loaded {
         own.extend(config.audit_path().map(|path| written(path, "`audit`")));
         if config.store.path.is_absolute() {
             // The database, what SQLite keeps beside it, and the copy from before an upgrade.
-            own.extend(["", "-wal", "-shm", ".before-upgrade"].map(|ending| {
+            own.extend(["", "-wal", "-shm", ".before-upgrade", ".backup.new"].map(|ending| {
                 let mut path = config.store.path.clone().into_os_string();
                 path.push(ending);
                 written(path, "`store.path`")

@@ -40,6 +40,9 @@ pub(super) fn make_absolute(
     if let Some(path) = &mut config.card.signing.key {
         absolute("card.signing.key", path)?;
     }
+    for (key, path) in config.server.tls.files_mut() {
+        absolute(key, path)?;
+    }
     for path in &mut config.isolation.read {
         absolute("isolation.read", path)?;
     }

@@ -45,8 +45,12 @@ impl Config {
         config.server.allowed_hosts.clone_from(&new.server.allowed_hosts);
         config.server.allowed_origins.clone_from(&new.server.allowed_origins);
         config.server.trusted_proxies.clone_from(&new.server.trusted_proxies);
+        if self.server.tls.is_on() && new.server.tls.is_on() {
+            config.server.tls.clone_from(&new.server.tls);
+        }
         config.card.signing.clone_from(&new.card.signing);
         config.budgets = new.budgets;
+        config.log.level.clone_from(&new.log.level);
         for (name, agent) in &mut config.agents {
             if let Some(new) = new.agents.get(name) {
                 agent.asks = new.asks;

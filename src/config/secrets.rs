@@ -120,6 +120,7 @@ impl fmt::Debug for Auth {
             .field("token", &self.token.as_ref().map(|_| MASK))
             .field("tokens", &self.tokens.keys())
             .field("priorities", &self.priorities)
+            .field("oidc", &self.oidc)
             .field("required", &self.required)
             .field("insecure", &self.insecure)
             .finish()

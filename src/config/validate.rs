@@ -1,5 +1,6 @@
 //! What cannot be: values that are right one by one and wrong together.
 
+mod identity;
 mod tokens;
 
 use super::environment::{preset, preset_names};
@@ -196,6 +197,8 @@ impl Config {
             );
         }
         self.check_tokens(found);
+        self.check_tls(found);
+        self.check_oidc(found);
         self.check_notifications(found);
         let is_caller =
             |name: &str| [OWNER, ANYBODY].contains(&name) || self.auth.tokens.contains_key(name);

@@ -90,7 +90,14 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
         "store": if store { "ok" } else { "failed" },
         "stopping": stopping,
     });
+    let issuer = doors.access.oidc().map(|oidc| oidc.problem());
+    if let Some(problem) = &issuer {
+        body["oidc"] = json!(if problem.is_none() { "ok" } else { "failed" });
+    }
     if is_known {
+        if let Some(problem) = issuer.flatten() {
+            body["oidcProblem"] = json!(problem);
+        }
         body["agent"] = json!({"name": default.name, "driver": default.config.driver});
         body["agents"] = json!(agents);
         body["isolation"] = json!(default.isolation(&doors.isolation));

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 use pilothouse_a2a::card::{
     self, AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentProvider, AgentSkill,
-    SecurityRequirement, SecurityScheme,
+    OpenIdConnectSecurityScheme, SecurityRequirement, SecurityScheme,
 };
 use pilothouse_a2a::dialect::Dialect;
 use serde_json::Value;
@@ -74,11 +74,13 @@ impl Cards {
         let server = &config.server;
         let is_plain = match &server.public_url {
             Some(url) => url.starts_with("http://") && !is_loopback_url(url),
-            None => !config.is_loopback() && server.trusted_proxies.is_empty(),
+            None => {
+                !config.is_loopback() && server.trusted_proxies.is_empty() && !server.tls.is_on()
+            }
         };
         is_plain.then(|| {
             "warning: cards name an address with plain http beyond this machine, which some clients refuse (Google ADK); \
-             put a proxy with TLS in front and set `server.public_url` to its https address"
+             set `server.tls`, or put a proxy with TLS in front, and set `server.public_url` to its https address"
                 .to_owned()
         })
     }
@@ -201,6 +203,16 @@ fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool
         let scheme = SecurityScheme::bearer("the token that the server printed at its start");
         card.security_schemes.insert("bearer".to_owned(), scheme);
         card.security_requirements.push(SecurityRequirement::of("bearer"));
+        if let Some(oidc) = doors.access.oidc() {
+            let scheme = OpenIdConnectSecurityScheme {
+                description: Some(
+                    "a token of the issuer, for the audience that the operator tells".to_owned(),
+                ),
+                open_id_connect_url: oidc.discovery_url(),
+            };
+            card.security_schemes.insert("oidc".to_owned(), SecurityScheme::OpenIdConnect(scheme));
+            card.security_requirements.push(SecurityRequirement::of("oidc"));
+        }
     }
     if let Some(signer) = &doors.cards().signer {
         signer.sign(&mut card, base);
@@ -333,7 +345,7 @@ fn skill(skill: &Skill) -> AgentSkill {
 pub(super) fn address(seen: &Forwarded, host: &str, port: u16) -> String {
     let bare = host.rsplit_once(':').map_or(host, |(name, _)| name);
     match bare {
-        "" | "0.0.0.0" | "[::]" => format!("http://127.0.0.1:{port}"),
+        "" | "0.0.0.0" | "[::]" => format!("{}://127.0.0.1:{port}", seen.scheme),
         _ => format!("{}://{host}{}", seen.scheme, seen.prefix),
     }
 }

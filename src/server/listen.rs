@@ -6,6 +6,7 @@
 mod connections;
 mod requests;
 mod socket;
+mod transport;
 
 use super::{Doors, admin, call, refusal, router};
 use crate::access::Grant;
@@ -36,6 +37,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
+use transport::Transport;
 
 /// Bytes of the head of a request, which strangers may send and leave unfinished. A body is read in pieces
 /// of this size as well.
@@ -179,6 +181,7 @@ impl Listener {
         let local = socket.local_addr().map_or([0, 0, 0, 0].into(), |local| local.ip());
         let connection = place.connection().clone();
         let socket = Arc::new(socket);
+        let Some(transport) = self.clone().open(&socket, &connection).await else { return };
         let service = hyper::service::service_fn(|request| {
             let (socket, connection) = (socket.clone(), connection.clone());
             let arriving = connection.read_request();
@@ -186,7 +189,7 @@ impl Listener {
             let answer = self.clone().answer(request, (peer.ip(), local), socket, connection);
             begin(answer, is_http2, arriving)
         });
-        let socket = Socket::new(socket.clone(), connection.clone(), self.clone());
+        let socket = Socket::new(transport, socket.clone(), connection.clone(), self.clone());
         let served = self.builder.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(served);
         // Dropped before the connection, whose requests would find room otherwise.
@@ -210,6 +213,23 @@ impl Listener {
         }
     }
 
+    /// The bytes of a connection; none where it ended before hands were shaken.
+    async fn open(
+        self: Arc<Self>,
+        socket: &Arc<TcpStream>,
+        connection: &Arc<Connection>,
+    ) -> Option<Transport> {
+        let Some(tls) = &self.doors.tls else { return Some(Transport::plain(socket.clone())) };
+        let opened = Box::pin(Transport::shake_hands(tls, socket.clone()));
+        let opened = tokio::select! {
+            opened = opened => opened,
+            () = self.stop.cancelled() => return None,
+            () = connection.evicted() => return None,
+            _ = connection.overdue() => return None,
+        };
+        opened.inspect_err(|error| tracing::debug!(%error, "no TLS with a client")).ok()
+    }
+
     /// Serves a request.
     async fn answer(
         self: Arc<Self>,
@@ -221,7 +241,9 @@ impl Listener {
         let is_http2 = request.version() == Version::HTTP_2;
         let mut served = connection.arrive(is_http2);
         let access = &self.doors.access;
-        let arrival = access.arrive(peer, local, request.uri(), request.headers());
+        let scheme = if self.doors.tls.is_some() { "https" } else { "http" };
+        let came = (peer, local, scheme);
+        let arrival = access.arrive(came, request.uri(), request.headers());
         let recognition = if connection.is_known() {
             Recognition::Known
         } else {

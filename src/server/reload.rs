@@ -1,14 +1,17 @@
 //! The configuration is read again while the server runs. A new one that cannot be used is refused whole.
 
-use super::{Cards, Doors};
+use super::tls::Certificates;
+use super::{Cards, Doors, TlsError};
 use crate::access::Token;
 use crate::agent::BuiltSetup;
 use crate::config::{self, Config, ConfigSource, Loaded};
 use crate::signing;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Mutex;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 /// What it takes to read the configuration again.
 pub struct Reloading {
@@ -18,7 +21,12 @@ pub struct Reloading {
     token: Result<PathBuf, String>,
     /// What is in force.
     current: Mutex<Config>,
+    /// Sets what the log shows; none where the process has no log of its own.
+    log: OnceLock<SetLogFilter>,
 }
+
+/// Sets what the log shows from now on.
+pub type SetLogFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
 
 /// What came of it: names of keys.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,6 +46,12 @@ pub enum ReloadError {
     /// The key of the cards.
     #[error(transparent)]
     Signing(#[from] signing::Error),
+    /// The certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// What the log shows.
+    #[error("`log.level`: {0}")]
+    Log(#[from] ParseError),
     /// The kept token.
     #[error("cannot read the token in the state folder: {0}")]
     Token(#[source] io::Error),
@@ -49,7 +63,12 @@ pub enum ReloadError {
 impl Reloading {
     /// From where the configuration comes that is in force.
     pub fn new(source: ConfigSource, token: Result<PathBuf, String>, current: Config) -> Self {
-        Self { source, token, current: Mutex::new(current) }
+        Self { source, token, current: Mutex::new(current), log: OnceLock::new() }
+    }
+
+    /// Has this set what the log shows.
+    pub fn set_log_by(&self, set: SetLogFilter) {
+        let _ = self.log.set(set);
     }
 
     /// The configuration that is in force.
@@ -91,6 +110,11 @@ impl Doors {
                 .to_owned(),
             Err(made) => merged.auth.token.clone().unwrap_or_else(|| made.clone()),
         };
+        let certificates = match &self.tls {
+            Some(tls) => Certificates::read(&merged.server.tls)?.map(|new| (tls, new)),
+            None => None,
+        };
+        let log_filter = EnvFilter::builder().parse(&merged.log.level)?;
         // Nothing fails from here on.
         let mut reloaded =
             Reloaded { applied: current.changed_keys(&merged), waiting: merged.changed_keys(&new) };
@@ -100,6 +124,15 @@ impl Doors {
         // Files that are declared may have changed.
         self.agents.iter().filter_map(|agent| agent.setup.built()).for_each(BuiltSetup::request);
         reloaded.applied.extend(renewed.iter().map(|key| format!("agents.{key}.env")));
+        if certificates.is_some_and(|(tls, new)| tls.replace(new)) {
+            reloaded.applied.push("server.tls".to_owned());
+            self.leave_word();
+        }
+        if current.log.level != merged.log.level
+            && let Some(set) = reloading.log.get()
+        {
+            set(log_filter);
+        }
         *self.cards.write() = Arc::new(cards);
         *current = merged;
         Ok(reloaded)

@@ -3,6 +3,7 @@
 mod anybody;
 mod artifacts;
 mod asks;
+mod copy;
 mod counts;
 mod erase;
 mod grants;
@@ -20,6 +21,7 @@ mod trace;
 mod usage;
 
 pub use artifacts::{ArtifactEnds, Span};
+pub use copy::{StoreCopy, check_copy};
 use counts::Counts;
 use migrations::{DatabaseFile, Upgrade};
 pub(super) use opening::lock;

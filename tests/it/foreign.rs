@@ -3,6 +3,7 @@
 //! Each client is a program of `tests/foreign` that does what a user of its library does and prints a
 //! JSON line for each fact that it saw. It runs once for each binding; a test looks at one line.
 
+use crate::certificates::Authority;
 use crate::world::{OWNER, World};
 use serde_json::{Map, Value, json};
 use std::env;
@@ -34,6 +35,8 @@ enum Client {
 struct Run {
     client: Client,
     binding: &'static str,
+    /// Whether it speaks TLS, with an authority that its runtime is told of.
+    is_secure: bool,
     seen: OnceLock<Result<Seen, String>>,
 }
 
@@ -70,7 +73,7 @@ impl Client {
 
 impl Run {
     const fn of(client: Client, binding: &'static str) -> Self {
-        Self { client, binding, seen: OnceLock::new() }
+        Self { client, binding, is_secure: false, seen: OnceLock::new() }
     }
 
     /// What the client saw of one fact; the first who asks lets it run.
@@ -94,16 +97,23 @@ impl Run {
         for name in PROXIES {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
-        let world = World::describe()
-            .config(json!({
-                "push": {"allow": ["127.0.0.1"]},
-                "card": {"bindings": ["JSONRPC", "HTTP+JSON", "GRPC"]},
-            }))
-            .start();
+        let mut described = World::describe().config(json!({
+            "push": {"allow": ["127.0.0.1"]},
+            "card": {"bindings": ["JSONRPC", "HTTP+JSON", "GRPC"]},
+        }));
+        let mut scheme = "http";
+        if self.is_secure {
+            let authority = Authority::new("of the test");
+            described = described.tls(&authority.server()).file("ca.pem", 0o644, &authority.pem());
+            let ca = described.cwd().join("ca.pem");
+            command.env("SSL_CERT_FILE", &ca).env("NODE_EXTRA_CA_CERTS", &ca);
+            scheme = "https";
+        }
+        let world = described.start();
         let log = world.path("client");
         let mut client = command
             .arg(self.binding)
-            .arg(format!("http://{}", world.address()))
+            .arg(format!("{scheme}://{}", world.address()))
             .arg(OWNER)
             .current_dir(world.path("cwd"))
             .stdin(Stdio::null())
@@ -278,3 +288,13 @@ over!(javascript_0_3_over_grpc, Client::JavaScript("v0.3"), "GRPC",
 over!(rust_over_json_rpc, Client::Rust, "JSONRPC", {"error": -32001}, lists_its_tasks);
 over!(rust_over_http_json, Client::Rust, "HTTP+JSON", {"error": -32001}, lists_its_tasks);
 over!(rust_over_grpc, Client::Rust, "GRPC", {"error": -32001}, lists_its_tasks);
+
+#[test]
+fn two_official_sdks_talk_to_the_server_over_tls() {
+    for client in [Client::Python("1", "client_1.py"), Client::JavaScript("v1")] {
+        let run = Run { is_secure: true, ..Run::of(client, "JSONRPC") };
+        reads_the_card(&run);
+        waits_for_the_answer(&run);
+        streams_an_answer_while_it_is_made(&run);
+    }
+}

@@ -126,6 +126,8 @@ fn what_is_described_has_not_changed_unseen() {
     GET /api/v1/asks ListAsks
     GET /api/v1/asks/{id} GetAsk
     POST /api/v1/asks/{id} AnswerAsk
+    POST /api/v1/links ShowLink
+    POST /api/v1/links/answer AnswerByLink
     GET /api/v1/grants ListGrants
     DELETE /api/v1/grants/{id} RevokeGrant
     GET /api/v1/sessions/{id} GetSession

@@ -26,6 +26,7 @@ fn a_reload_takes_tokens_rules_and_ceilings_and_no_running_turn_is_lost() {
         "budgets": {"task": {"tokens": 5}},
         "server": {"port": 1},
         "limits": {"requests": 500},
+        "log": {"level": "debug"},
     }));
     let (status_of_reload, told) = post(&world, OWNER, "/api/v1/reload");
     assert_eq!(status_of_reload, 200, "{told}");
@@ -37,7 +38,8 @@ fn a_reload_takes_tokens_rules_and_ceilings_and_no_running_turn_is_lost() {
             "auth.tokens.new.expires",
             "auth.tokens.new.scopes",
             "auth.tokens.new.token",
-            "budgets.task.tokens"
+            "budgets.task.tokens",
+            "log.level"
         ])
     );
     assert_eq!(told["needsRestart"], json!(["limits.requests", "server.port"]));

@@ -69,7 +69,8 @@ impl World {
                 }
             }
         });
-        self.address = url.trim_start_matches("http://").parse().unwrap();
+        let (_, address) = url.split_once("://").unwrap();
+        self.address = address.parse().unwrap();
         self.server = Some(child);
     }
 

@@ -24,10 +24,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 mod error;
 mod http;
 mod stream;
+mod tls;
 
 pub use error::ClientError;
 pub use http::{FetchedCard, card};
 pub use stream::EventStream;
+pub use tls::ClientTls;
 
 /// Talks to one agent; cheap to clone.
 #[derive(Clone)]
@@ -43,8 +45,12 @@ impl Client {
     /// # Errors
     /// When there is no card, when it offers no JSON-RPC in version 1, or when its endpoint lies on
     /// another host than the token was given for.
-    pub async fn discover(base_url: &str, token: Option<String>) -> Result<Self, ClientError> {
-        let fetched = card(base_url, token.as_deref(), Some("1.0")).await?;
+    pub async fn discover(
+        base_url: &str,
+        token: Option<String>,
+        tls: &ClientTls,
+    ) -> Result<Self, ClientError> {
+        let fetched = card(base_url, token.as_deref(), Some("1.0"), tls).await?;
         let known: AgentCard = serde_json::from_value(fetched.card).map_err(|cause| {
             ClientError::Protocol(format!("the card at {} cannot be read: {cause}", fetched.url))
         })?;
@@ -52,19 +58,23 @@ impl Client {
             ClientError::Protocol(format!("{} offers no JSON-RPC in A2A 1.0", fetched.url))
         })?;
         let endpoint = http::near(&fetched.url, &http::url(&interface.url)?, token.is_some())?;
-        Self::at(endpoint, token.as_deref())
+        Self::at(endpoint, token.as_deref(), tls)
     }
 
     /// A client of the JSON-RPC endpoint at `endpoint_url`.
     ///
     /// # Errors
     /// When the url or the token cannot be used in a request.
-    pub fn new(endpoint_url: &str, token: Option<String>) -> Result<Self, ClientError> {
-        Self::at(http::url(endpoint_url)?, token.as_deref())
+    pub fn new(
+        endpoint_url: &str,
+        token: Option<String>,
+        tls: &ClientTls,
+    ) -> Result<Self, ClientError> {
+        Self::at(http::url(endpoint_url)?, token.as_deref(), tls)
     }
 
-    fn at(endpoint: Url, token: Option<&str>) -> Result<Self, ClientError> {
-        let http = http::connector(&endpoint, token)?;
+    fn at(endpoint: Url, token: Option<&str>, tls: &ClientTls) -> Result<Self, ClientError> {
+        let http = http::connector(&endpoint, token, tls)?;
         Ok(Self { http, endpoint, next_id: Arc::default() })
     }
 

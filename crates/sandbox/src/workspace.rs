@@ -11,7 +11,8 @@ mod worktree;
 
 pub use defaults::HomeDefaults;
 pub use files::{
-    Archive, EntryKind, FileEntry, FilePage, Look, LookBounds, OpenFile, SessionFiles, encode_path,
+    Archive, EntryKind, FileEntry, FilePage, Look, LookBounds, OpenFile, SessionFiles,
+    append_folder, encode_path,
 };
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};

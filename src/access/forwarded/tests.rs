@@ -11,11 +11,11 @@ fn told(peer: &str, headers: &[(&str, &str)]) -> Forwarded {
         let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
         map.append(name, value.parse().unwrap());
     }
-    forwarded(&trusted, peer.parse().unwrap(), &map)
+    forwarded(&trusted, (peer.parse().unwrap(), "http"), &map)
 }
 
 fn direct(peer: &str) -> Forwarded {
-    Forwarded::direct(peer.parse().unwrap())
+    Forwarded::direct(peer.parse().unwrap(), "http")
 }
 
 fn client(headers: &[(&str, &str)]) -> String {

@@ -5,7 +5,7 @@ use crate::agent::KnownInventory;
 use crate::cli::healthcheck::answered;
 use crate::client::failure::Failure;
 use crate::client::local::listener::find_owner;
-use crate::client::local::{address, configured, running};
+use crate::client::local::{address, configured, running, tls_of_running};
 use crate::client::report::Report;
 use crate::config::Config;
 use pilothouse_sandbox::process::{Ended, Launcher, Process};
@@ -126,7 +126,7 @@ pub(super) async fn port(config: &Config, report: &mut Report) -> Result<(), Fai
         );
         return Ok(());
     }
-    let version = match answered(&url).await? {
+    let version = match answered(&url, &tls_of_running(config)).await? {
         Ok((200, body)) => serde_json::from_slice::<Value>(&body)
             .ok()
             .and_then(|told| told.get("version")?.as_str().map(ToOwned::to_owned)),

@@ -5,7 +5,7 @@ use crate::cli::trial::TrialServer;
 use crate::client::failure::Failure;
 use crate::client::report::Report;
 use crate::config::Loaded;
-use pilothouse_a2a::client::Client;
+use pilothouse_a2a::client::{Client, ClientTls};
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::operation::{SendMessageRequest, SendMessageResponse};
 use pilothouse_a2a::task::{Task, TaskState};
@@ -62,7 +62,8 @@ fn describe(name: &str, task: &Task, took: Duration, report: &mut Report) {
 }
 
 async fn send(url: &str, token: Option<String>) -> Result<Task, Failure> {
-    let client = Client::new(url, token).map_err(|error| Failure::of_client(&error, url))?;
+    let client = Client::new(url, token, &ClientTls::default())
+        .map_err(|error| Failure::of_client(&error, url))?;
     let message = Message::user_text(PROMPT);
     let request = SendMessageRequest { tenant: None, message, configuration: None, metadata: None };
     match client.send(&request).await.map_err(|error| Failure::of_client(&error, url))? {

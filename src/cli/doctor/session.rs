@@ -11,7 +11,7 @@ use crate::cli::trial::TrialServer;
 use crate::client::failure::{Failure, causes};
 use crate::client::report::Report;
 use crate::config::{Age, Config, DriverKind, Loaded, SkillsSource};
-use pilothouse_a2a::client::Client;
+use pilothouse_a2a::client::{Client, ClientTls};
 use pilothouse_a2a::operation::SendMessageRequest;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -73,7 +73,7 @@ async fn try_session(
         true => server.url.clone(),
         false => format!("{}agents/{key}/", server.url),
     };
-    let client = Client::new(&url, server.token.clone())?;
+    let client = Client::new(&url, server.token.clone(), &ClientTls::default())?;
     let message = json!({"message": {
         "messageId": uuid::Uuid::new_v4().to_string(), "role": "ROLE_USER",
         "parts": [{"data": {"command": COMMAND}}],

@@ -5,7 +5,7 @@ use super::super::local::{body, http};
 use super::super::report::Report;
 use super::PATIENCE;
 use crate::signing::{Form, Keys, Verdict, key_places, verify};
-use pilothouse_a2a::client::FetchedCard;
+use pilothouse_a2a::client::{ClientTls, FetchedCard};
 use reqwest::Url;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -22,11 +22,11 @@ pub(super) struct Signature {
 }
 
 /// A set of keys from an address or a file.
-async fn read_keys(place: &str) -> Result<Keys, String> {
+async fn read_keys(place: &str, tls: &ClientTls) -> Result<Keys, String> {
     let bytes = match Url::parse(place).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
     {
         Some(url) => {
-            let request = http(&url, PATIENCE).map_err(|failure| failure.message)?.get(url);
+            let request = http(&url, PATIENCE, tls).map_err(|failure| failure.message)?.get(url);
             let response = request.send().await.map_err(|error| root_cause(&error))?;
             if !response.status().is_success() {
                 return Err(format!("HTTP status {}", response.status().as_u16()));
@@ -46,11 +46,15 @@ async fn read_keys(place: &str) -> Result<Keys, String> {
 impl Signature {
     /// Checks the card's signatures with the keys that are named, else with those that lie where the card
     /// itself lies. A card must not be able to vouch for itself from anywhere else.
-    pub(super) async fn check(card: &FetchedCard, named: Option<&str>) -> Result<Self, Failure> {
+    pub(super) async fn check(
+        card: &FetchedCard,
+        named: Option<&str>,
+        tls: &ClientTls,
+    ) -> Result<Self, Failure> {
         let (mut keys, mut unread) = (Keys::default(), Vec::new());
         let places = key_places(&card.card);
         if let Some(named) = named {
-            keys = read_keys(named)
+            keys = read_keys(named, tls)
                 .await
                 .map_err(|error| Failure::usage(format!("--jwks: {named}: {error}")))?;
         } else {
@@ -68,7 +72,7 @@ impl Signature {
                 if ours > KEY_PLACES {
                     break;
                 }
-                match read_keys(&place).await {
+                match read_keys(&place, tls).await {
                     Ok(more) => keys.extend(more),
                     Err(error) => unread.push(format!("{place}: {error}")),
                 }

@@ -131,8 +131,10 @@ async fn keys_on_another_origin_are_not_fetched() {
         headers: Default::default(),
         card,
     };
-    let found = Signature::check(&fetched, None).await.unwrap();
+    let found = Signature::check(&fetched, None, &ClientTls::default()).await.unwrap();
     assert_eq!(found.verdict, Verdict::NoKey(vec!["k1".into()]));
     assert!(found.unread[0].contains("is not where the card is"), "{:?}", found.unread);
-    assert!(Signature::check(&fetched, Some("not/there.json")).await.is_err());
+    assert!(
+        Signature::check(&fetched, Some("not/there.json"), &ClientTls::default()).await.is_err()
+    );
 }

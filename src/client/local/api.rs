@@ -81,7 +81,7 @@ impl Server {
             return Err(Failure::usage("a name with the part `.` or `..` leads to nothing here"));
         }
         let url = parsed(&self.with_caller(&format!("{base}{path}")))?;
-        let mut request = http(&url, patience)?.request(method, url);
+        let mut request = http(&url, patience, &self.tls)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
                 .map_err(|_| Failure::usage("the token has characters that no header can carry"))?;

@@ -55,7 +55,7 @@ unknown key `agents.mine.pogram`: did you mean `agents.mine.program`?
 #[test]
 fn a_key_that_resembles_nothing_is_told_what_there_is() {
     assert_snapshot!(error("auth:\n  zebra: 1\n"), @r"
-unknown key `auth.zebra`; known here are token, tokens, priorities, required, insecure
+unknown key `auth.zebra`; known here are token, tokens, priorities, oidc, required, insecure
  --> pilothouse.yaml:2:3
   |
 2 |   zebra: 1

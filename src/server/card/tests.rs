@@ -46,7 +46,7 @@ fn grpc_has_a_port_and_no_path() {
 
 #[test]
 fn the_unspecified_address_is_not_told() {
-    let direct = Forwarded::direct([127, 0, 0, 1].into());
+    let direct = Forwarded::direct([127, 0, 0, 1].into(), "http");
     let told = |host| address(&direct, host, 7);
     assert_eq!(told("0.0.0.0:7"), "http://127.0.0.1:7");
     assert_eq!(told("[::]:7"), "http://127.0.0.1:7");

@@ -1,6 +1,7 @@
 //! A socket as its connection sees it: which protocol is spoken, when it is read, and what came of that.
 
 use super::requests::Class;
+use super::transport::Transport;
 use super::{Connection, Listener};
 use std::io;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ const PREFACE: &[u8] = b"PRI ";
 
 /// A socket that tells its connection of bytes that come.
 pub(super) struct Socket {
+    transport: Transport,
     socket: Arc<TcpStream>,
     connection: Arc<Connection>,
     listener: Arc<Listener>,
@@ -35,11 +37,13 @@ pub(super) struct Socket {
 impl Socket {
     /// That of a connection which was just accepted.
     pub(super) fn new(
+        transport: Transport,
         socket: Arc<TcpStream>,
         connection: Arc<Connection>,
         listener: Arc<Listener>,
     ) -> Self {
         Self {
+            transport,
             socket,
             connection,
             listener,
@@ -76,8 +80,12 @@ impl Socket {
         Poll::Ready(())
     }
 
-    /// Whether HTTP/1.1 is spoken, as far as the first bytes tell, which are left where they are.
+    /// Whether HTTP/1.1 is spoken, as far as the handshake or the first bytes tell, which are left where they are.
     fn poll_is_http1(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if let Some(agreed_http2) = self.transport.agreed_http2() {
+            self.was_looked_at = true;
+            return Poll::Ready(Ok(!agreed_http2));
+        }
         let mut first = [0; PREFACE.len()];
         let mut first = ReadBuf::new(&mut first);
         let come = ready!(self.socket.poll_peek(context, &mut first))?;
@@ -111,22 +119,17 @@ impl Socket {
         }
         let mut little = [0; LITTLE];
         let most = buffer.remaining().min(LITTLE);
-        loop {
-            ready!(self.socket.poll_read_ready(context))?;
-            match self.socket.try_read(&mut little[..most]) {
-                Ok(size) => {
-                    buffer.put_slice(&little[..size]);
-                    self.note_begin(&little[..size])?;
-                    match size {
-                        0 => self.note_end(),
-                        _ => self.connection.note_read(),
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(self.fail(error))),
-            }
+        let mut little = ReadBuf::new(&mut little[..most]);
+        let read = ready!(Pin::new(&mut self.transport).poll_read(context, &mut little));
+        read.map_err(|error| self.fail(error))?;
+        let come = little.filled();
+        buffer.put_slice(come);
+        self.note_begin(come)?;
+        match come.len() {
+            0 => self.note_end(),
+            _ => self.connection.note_read(),
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Compares the first bytes with the preface of HTTP/2; an error where that finds no places.
@@ -168,21 +171,6 @@ impl Socket {
         }
         Err(io::ErrorKind::QuotaExceeded.into())
     }
-
-    /// Writes when the socket can take something.
-    fn poll_writing(
-        &self,
-        context: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.socket.poll_write_ready(context))?;
-            match write(&self.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome.map_err(|error| self.fail(error))),
-            }
-        }
-    }
 }
 
 impl AsyncRead for Socket {
@@ -202,50 +190,46 @@ impl AsyncRead for Socket {
         if this.reads_little() {
             return this.poll_read_little(context, buffer);
         }
-        loop {
-            ready!(this.socket.poll_read_ready(context))?;
-            match this.socket.try_read_buf(buffer) {
-                Ok(0) => {
-                    this.note_end();
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(_) => {
-                    this.connection.note_read();
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(this.fail(error))),
-            }
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut this.transport).poll_read(context, buffer));
+        read.map_err(|error| this.fail(error))?;
+        match buffer.filled().len() > before {
+            true => this.connection.note_read(),
+            false => this.note_end(),
         }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_writing(context, |socket| socket.try_write(bytes))
+        let written = ready!(Pin::new(&mut self.transport).poll_write(context, bytes));
+        Poll::Ready(written.map_err(|error| self.fail(error)))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(Pin::new(&mut self.transport).poll_flush(context));
+        Poll::Ready(flushed.map_err(|error| self.fail(error)))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Write)?))
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_writing(context, |socket| socket.try_write_vectored(slices))
+        let written = ready!(Pin::new(&mut self.transport).poll_write_vectored(context, slices));
+        Poll::Ready(written.map_err(|error| self.fail(error)))
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.transport.is_write_vectored()
     }
 }

@@ -1,6 +1,7 @@
 //! Erasure on SQLite: what is kept of a caller or a context, and the end of what is deleted.
 
 use super::Sqlite;
+use super::copy::backup_of;
 use super::migrations::copy_of;
 use super::read::scope;
 use crate::store::{Durability, ErasedTask, Erasure, Error, Write};
@@ -29,7 +30,7 @@ pub(super) fn caller_gone(connection: &Connection, caller: &str) -> Result<usize
 }
 
 /// Empties the log of the database into it: what is deleted there is overwritten (`secure_delete`). The copy that an
-/// upgrade has kept goes.
+/// upgrade has kept goes, and what a backup that was killed has left.
 pub(super) fn scrub(connection: &Connection) -> Result<(), Error> {
     let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
     let busy: i64 = connection.query_row(checkpoint, [], |row| row.get(0))?;
@@ -38,14 +39,17 @@ pub(super) fn scrub(connection: &Connection) -> Result<(), Error> {
         let words = "readers keep the log of the database; erase again".to_owned();
         return Err(rusqlite::Error::SqliteFailure(code, Some(words)).into());
     }
-    let path = connection.path().filter(|path| !path.is_empty());
-    match path.map(|path| fs::remove_file(copy_of(Path::new(path)))) {
-        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(Error::Unusable {
-            path: "the copy from before the last upgrade".to_owned(),
-            reason: error.to_string(),
-        }),
-        _ => Ok(()),
+    let Some(path) = connection.path().filter(|path| !path.is_empty()) else { return Ok(()) };
+    for copy in [copy_of(Path::new(path)), backup_of(Path::new(path))] {
+        match fs::remove_file(&copy) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let path = copy.display().to_string();
+                return Err(Error::Unusable { path, reason: error.to_string() });
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 impl Sqlite {

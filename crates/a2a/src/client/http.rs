@@ -1,6 +1,7 @@
 //! The HTTP below the client: connections, bounded bodies, cards.
 
 use super::error::ClientError;
+use super::tls::ClientTls;
 use crate::jsonrpc;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
@@ -37,6 +38,7 @@ pub async fn card(
     url: &str,
     token: Option<&str>,
     version: Option<&str>,
+    tls: &ClientTls,
 ) -> Result<FetchedCard, ClientError> {
     let mut place = self::url(url)?;
     if !place.path().ends_with(".json") {
@@ -44,7 +46,7 @@ pub async fn card(
         place.set_path(&path);
         place.set_query(None);
     }
-    let mut request = connector(&place, token)?.get(place.clone()).timeout(CARD);
+    let mut request = connector(&place, token, tls)?.get(place.clone()).timeout(CARD);
     // The connector says 1.0 by itself; without a version the server's default is wanted.
     request = request.header("a2a-version", version.unwrap_or_default());
     let response = request.send().await?;
@@ -85,7 +87,11 @@ pub(super) fn near(card: &str, endpoint: &Url, with_token: bool) -> Result<Url, 
 }
 
 /// A pool of connections for one origin; the token goes with every request and into no log.
-pub(super) fn connector(to: &Url, token: Option<&str>) -> Result<reqwest::Client, ClientError> {
+pub(super) fn connector(
+    to: &Url,
+    token: Option<&str>,
+    tls: &ClientTls,
+) -> Result<reqwest::Client, ClientError> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
         let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
@@ -102,10 +108,11 @@ pub(super) fn connector(to: &Url, token: Option<&str>) -> Result<reqwest::Client
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .tcp_keepalive(PROBE);
-    if to.scheme() == "http" {
+    builder = match to.scheme() {
         // Without TLS there is no need for root certificates, which a small image may not have.
-        builder = builder.tls_certs_only([]);
-    }
+        "http" => builder.tls_certs_only([]),
+        _ => tls.apply(builder)?,
+    };
     if is_loopback(to) {
         builder = builder.no_proxy();
     }

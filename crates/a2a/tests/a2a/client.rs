@@ -1,7 +1,7 @@
 //! The client against a server that plays a script.
 
 use crate::{fixture, value};
-use pilothouse_a2a::client::{self, Client, ClientError, EventStream};
+use pilothouse_a2a::client::{self, Client, ClientError, ClientTls, EventStream};
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::jsonrpc::{self, Id};
@@ -49,7 +49,7 @@ impl Server {
     }
 
     fn client(&self) -> Client {
-        Client::new(&self.url, Some("sesame".into())).unwrap()
+        Client::new(&self.url, Some("sesame".into()), &ClientTls::default()).unwrap()
     }
 }
 
@@ -152,7 +152,8 @@ async fn a_message_is_sent_to_the_endpoint_that_the_card_names() {
         result(&json!({"task": task("TASK_STATE_COMPLETED")})),
     ])
     .await;
-    let client = Client::discover(&server.url, Some("sesame".into())).await.unwrap();
+    let client =
+        Client::discover(&server.url, Some("sesame".into()), &ClientTls::default()).await.unwrap();
     let SendMessageResponse::Task(task) = client.send(&request()).await.unwrap() else { panic!() };
     assert_eq!(task.status.state, TaskState::Completed);
 
@@ -170,7 +171,10 @@ async fn a_message_is_sent_to_the_endpoint_that_the_card_names() {
 #[tokio::test]
 async fn a_card_is_fetched_as_it_is() {
     let server = Server::saying(vec![Say::Json(200, b"{\"any\": 1}".to_vec())]).await;
-    let fetched = client::card(&format!("{}/agents/a/", server.url), None, None).await.unwrap();
+    let fetched =
+        client::card(&format!("{}/agents/a/", server.url), None, None, &ClientTls::default())
+            .await
+            .unwrap();
     assert_eq!(fetched.card, json!({"any": 1}));
     assert_eq!(fetched.headers["content-type"], "application/json");
     let heard = server.heard.await.unwrap();
@@ -313,7 +317,9 @@ async fn an_answer_without_a_task_is_the_only_event() {
 
 #[tokio::test]
 async fn the_token_is_never_printed() {
-    let client = Client::new("http://user:word@127.0.0.1:1", Some("sesame".into())).unwrap();
+    let client =
+        Client::new("http://user:word@127.0.0.1:1", Some("sesame".into()), &ClientTls::default())
+            .unwrap();
     assert!(!format!("{client:?}").contains("sesame"));
     let error = client.get(&"t".into(), None).await.unwrap_err();
     let told = format!("{error:?} {error}");

@@ -10,7 +10,7 @@
 mod archive;
 mod look;
 
-pub use archive::Archive;
+pub use archive::{Archive, append_folder};
 pub use look::{Look, LookBounds};
 
 use super::tree::{self, Deadline, FOLDER, Links, Walk};

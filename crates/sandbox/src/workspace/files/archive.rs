@@ -1,13 +1,13 @@
 //! A workspace as a tar archive, made piece by piece as it is read: no thread waits for a slow reader.
 
-use super::{OpenFile, Paths, open_regular};
+use super::{IsShown, OpenFile, Paths, SessionFiles, open_regular};
 use crate::disk::off_worker;
 use crate::workspace::CopyLimits;
-use rustix::fs::{FileType, Stat, readlinkat};
+use rustix::fs::{FileType, Stat, fstat, readlinkat};
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes of one piece, about.
 const PIECE: usize = 64 * 1024;
@@ -24,11 +24,42 @@ pub struct Archive {
     /// The file that is being written, and how much of it is.
     file: Option<(OpenFile, u64)>,
     is_ended: bool,
+    /// Below which name its entries stand, with their owners, where it is a part of a larger archive.
+    part: Option<PathBuf>,
+}
+
+/// Writes a folder, which no agent can replace, as a part of an archive: its entries below `name`, with their owners, and no
+/// end. What is gone or cut off meanwhile is left out or filled up.
+///
+/// # Errors
+///
+/// When a file cannot be read, or the archive not be written.
+pub fn append_folder(folder: &Path, name: &Path, out: &mut impl Write) -> io::Result<()> {
+    let files = SessionFiles::open(folder, false)?;
+    let mut header = header_of(&fstat(&files.root)?, true);
+    header.set_entry_type(tar::EntryType::Directory);
+    let mut blocks = tar::Builder::new(Vec::new());
+    blocks.append_data(&mut header, name, io::empty())?;
+    out.write_all(&without_end(blocks)?)?;
+    let limits = CopyLimits { entries: u64::MAX, size: u64::MAX, depth: usize::MAX };
+    let mut part = Archive::new(Paths::of(&files, IsShown::All)?, limits);
+    part.part = Some(name.to_owned());
+    while let Some(piece) = part.piece()? {
+        out.write_all(&piece)?;
+    }
+    Ok(())
+}
+
+/// What was written, without the two blocks that end an archive.
+fn without_end(blocks: tar::Builder<Vec<u8>>) -> io::Result<Vec<u8>> {
+    let mut blocks = blocks.into_inner()?;
+    blocks.truncate(blocks.len() - 2 * BLOCK);
+    Ok(blocks)
 }
 
 impl Archive {
     pub(super) fn new(paths: Paths, limits: CopyLimits) -> Self {
-        Self { paths, limits, entries: 0, bytes: 0, file: None, is_ended: false }
+        Self { paths, limits, entries: 0, bytes: 0, file: None, is_ended: false, part: None }
     }
 
     /// The next piece, and what the others are made of; none at the end. Where it fails, the archive has no end, so
@@ -52,7 +83,9 @@ impl Archive {
             } else if let Some(kind) = self.paths.next() {
                 self.add_entry(kind, &mut piece)?;
             } else {
-                piece.resize(piece.len() + 2 * BLOCK, 0);
+                if self.part.is_none() {
+                    piece.resize(piece.len() + 2 * BLOCK, 0);
+                }
                 self.is_ended = true;
                 break;
             }
@@ -86,8 +119,9 @@ impl Archive {
             )));
         }
         let path = Path::new(OsStr::from_bytes(&self.paths.path));
+        let path = &self.part.as_ref().map_or_else(|| path.to_owned(), |part| part.join(path));
         let (at, name) = (self.paths.walk.at()?, &self.paths.name);
-        let mut header = header_of(&found);
+        let mut header = header_of(&found, self.part.is_some());
         // Each writes whole blocks: a long name is an entry of its own before its file's.
         let mut blocks = tar::Builder::new(Vec::new());
         match kind {
@@ -117,16 +151,18 @@ impl Archive {
             // Pipes, sockets and devices do not work as copies.
             _ => return Ok(()),
         }
-        let mut blocks = blocks.into_inner()?;
         // They end as an archive does, and more follows.
-        blocks.truncate(blocks.len() - 2 * BLOCK);
-        piece.append(&mut blocks);
+        piece.append(&mut without_end(blocks)?);
         Ok(())
     }
 }
 
-fn header_of(found: &Stat) -> tar::Header {
+fn header_of(found: &Stat, has_owner: bool) -> tar::Header {
     let mut header = tar::Header::new_gnu();
+    if has_owner {
+        header.set_uid(found.st_uid.into());
+        header.set_gid(found.st_gid.into());
+    }
     header.set_mode(found.st_mode & 0o777);
     header.set_mtime(u64::try_from(found.st_mtime).unwrap_or_default());
     header.set_size(0);
