@@ -1,5 +1,6 @@
 //! `pilothouse sessions push`: the server pushes a session's branch and opens the pull request.
 
+use crate::client::complete;
 use crate::client::exit;
 use crate::client::failure::Failure;
 use crate::client::local::{Server, escape};
@@ -14,6 +15,7 @@ use std::io::Write;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PushArgs {
     /// The session or its context: an id, the beginning or the end of one, or `last`
+    #[arg(add = complete::sessions())]
     id: String,
     /// Push what is there without a question
     #[arg(short, long)]
