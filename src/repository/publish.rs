@@ -283,3 +283,20 @@ impl Mirror {
         words.replace(&self.url, self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ShownCommits;
+
+    #[test]
+    fn nothing_is_pushed_beside_what_was_shown() {
+        let lines = ["- 1 Mend a typo".to_owned(), "- 2 Add a test".to_owned()];
+        let shown =
+            ShownCommits { count: 2, lines: &lines, one_line: |line| line.trim().to_owned() };
+        assert!(shown.holds("2\n", "- 1 Mend a typo   \n- 2 Add a test\n"));
+        assert!(shown.holds("1", "- 1 Mend a typo"), "the other one was pushed before");
+        assert!(!shown.holds("3", "- 1 Mend a typo"));
+        assert!(!shown.holds("2", "- 1 Mend a typo\n- 2 Add a backdoor"));
+        assert!(!shown.holds("", ""));
+    }
+}
