@@ -368,16 +368,7 @@ impl TaskLog {
         records: Vec<Record>,
         durability: Durability,
     ) -> Result<bool, Error> {
-        if records.is_empty() && also.is_empty() {
-            return Ok(true);
-        }
-        let writing = self.writing.clone().lock_owned().await;
-        if self.state().is_terminal() {
-            return Ok(false);
-        }
-        self.write(store, writing, Batch { new: None, also, records, durability, turns: 0 })
-            .await?;
-        Ok(true)
+        self.record_at(store, (also, None), records, durability).await
     }
 
     /// A turn of this task is on its way.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(super) struct Expected {
     generation: i32,
     /// The last event at that generation.
-    seq: u64,
+    pub(super) seq: u64,
 }
 
 impl Service {
@@ -81,7 +81,20 @@ impl Service {
     ) -> Result<bool, Error> {
         let at = expected.map(|expected| expected.seq);
         let taken = log.take_message(&self.store, (also, at), records).await;
-        let taken = taken.map_err(store::Error::incident)?;
+        self.check_taken(log, taken.map_err(store::Error::incident)?, expected).await
+    }
+
+    /// Whether a message was taken. What was not is refused where its task is not over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::take_message`].
+    pub(super) async fn check_taken(
+        &self,
+        log: &TaskLog,
+        taken: bool,
+        expected: Option<Expected>,
+    ) -> Result<bool, Error> {
         let Some(Expected { generation, .. }) = expected else { return Ok(taken) };
         if taken || log.state().is_terminal() {
             return Ok(taken);
