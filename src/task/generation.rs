@@ -1,7 +1,7 @@
 //! The generation of a task (version 1.1): how many changes it has seen. Each event but a message of the caller is one.
 
-use super::TaskLog;
-use crate::store::{Error, ReadTransaction, Span, Store, TaskRow};
+use super::{End, TaskLog};
+use crate::store::{Error, Event, Kind, ReadTransaction, Span, Store, TaskRow};
 
 /// A generation as it is told; none is larger than a log can be.
 pub fn render_generation(changes: u64) -> i32 {
@@ -18,14 +18,39 @@ pub fn read_generation(reads: &ReadTransaction<'_>, row: &TaskRow, seq: u64) -> 
 }
 
 impl TaskLog {
-    /// The generation at a sequence number.
+    /// The generation at a sequence number. Only the events between it and the last place that was counted are read.
     ///
     /// # Errors
     ///
     /// When the store fails.
     pub async fn generation(&self, store: &Store, seq: u64) -> Result<i32, Error> {
-        let span = Span { n: self.n, after: 0, upto: seq };
-        store.count_changes(span).await.map(render_generation)
+        let (at, before) = self.end().counted;
+        if seq == at {
+            return Ok(render_generation(before));
+        }
+        let span = Span { n: self.n, after: at.min(seq), upto: at.max(seq) };
+        let between = store.count_changes(span).await?;
+        if seq < at {
+            return Ok(render_generation(before.saturating_sub(between)));
+        }
+        let changes = before + between;
+        let mut end = self.end();
+        if end.counted.0 < seq && seq <= end.seq {
+            end.counted = (seq, changes);
+        }
+        Ok(render_generation(changes))
+    }
+
+    /// Whether the task is at the generation that is expected, where one is.
+    pub(super) async fn is_at_generation(
+        &self,
+        store: &Store,
+        expected: Option<i32>,
+    ) -> Result<bool, Error> {
+        match expected {
+            Some(expected) => Ok(self.generation(store, self.head()).await? == expected),
+            None => Ok(true),
+        }
     }
 
     /// Waits until the log is further than this.
@@ -33,5 +58,21 @@ impl TaskLog {
         let mut head = self.head.subscribe();
         // The sender lies in the log itself.
         let _ended = head.wait_for(|head| *head > seq).await;
+    }
+}
+
+impl End {
+    /// Counts the changes among events that are shown next, where those before them are counted.
+    pub(super) fn count_changes<'a>(&mut self, shown: impl Iterator<Item = &'a Event>) {
+        let (at, mut changes) = self.counted;
+        if at != self.seq {
+            return;
+        }
+        let mut last = at;
+        for event in shown {
+            changes += u64::from(event.kind != Kind::Message);
+            last = event.seq;
+        }
+        self.counted = (last, changes);
     }
 }
