@@ -516,11 +516,6 @@ impl TaskLog {
         }
     }
 
-    /// Makes the next sequence number jump, so that none is used twice after an unclean end.
-    pub fn jump(&self, by: u64) {
-        self.end().seq += by;
-    }
-
     /// Stores a batch and shows it. What was begun is finished: from the moment at which the batch is on its
     /// way, the store's writer shows it when it is stored, and `writing` is held until then, whether or not
     /// this future is still there.

@@ -41,6 +41,11 @@ impl TaskLog {
         Ok(render_generation(changes))
     }
 
+    /// Makes the next sequence number jump, so that none is used twice after an unclean end.
+    pub fn jump(&self, by: u64) {
+        self.end().seq += by;
+    }
+
     /// Whether the task is at the generation that is expected, where one is.
     pub(super) async fn is_at_generation(
         &self,
