@@ -1,6 +1,5 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
-use super::generation::Expected;
 use super::send::refused;
 use super::wishes::permit_wishes;
 use super::{Accepted, Client, Service, message};
@@ -267,7 +266,7 @@ impl Service {
         row: Arc<AskRow>,
         decision: Decision,
         message: Option<Message>,
-        also: (Vec<Write>, (AskState, AskAct), Option<Expected>),
+        also: (Vec<Write>, (AskState, AskAct), Option<i32>),
         caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         // One of several answers gets it.
@@ -284,7 +283,7 @@ impl Service {
         answering: Answering,
         decision: Decision,
         message: Option<Message>,
-        (mut also, answer, expected): (Vec<Write>, (AskState, AskAct), Option<Expected>),
+        (mut also, answer, expected): (Vec<Write>, (AskState, AskAct), Option<i32>),
         caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         let row = answering.row().clone();
@@ -306,7 +305,7 @@ impl Service {
         });
         let records = message.map(Record::Message).into_iter();
         let records = records.chain([state_record(log, TaskState::Working, refusal)]);
-        let also = (also, expected.map(|expected| expected.seq));
+        let also = (also, expected);
         let stored = log.record_at(&self.store, also, records.collect(), Durability::Synced).await;
         // Where it could not be stored the ask is open as before.
         let is_stored = stored.map_err(store::Error::incident)?;

@@ -314,7 +314,8 @@ impl Service {
         if log.state().is_terminal() {
             return Ok(None);
         }
-        let expected = self.check_generation(log, told.wanted).await?;
+        let expected = told.wanted;
+        self.check_generation(log, expected).await?;
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         told.belongs_to(&log.id, &log.context_id);
