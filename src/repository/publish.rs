@@ -90,6 +90,24 @@ impl PushFolder {
     }
 }
 
+/// What was shown of the commits that are pushed.
+pub struct ShownCommits<'a> {
+    /// How many they are.
+    pub count: u64,
+    /// The newest ones, a line each.
+    pub lines: &'a [String],
+    /// How a line is shown.
+    pub one_line: fn(&str) -> String,
+}
+
+impl ShownCommits<'_> {
+    /// Whether nothing is pushed that was not shown: `count` and `lines` are what git says of it here.
+    fn holds(&self, count: &str, lines: &str) -> bool {
+        let is_fewer = count.trim().parse().is_ok_and(|count: u64| count <= self.count);
+        is_fewer && lines.lines().map(self.one_line).all(|line| self.lines.contains(&line))
+    }
+}
+
 impl Drop for PushFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.folder) {
@@ -142,6 +160,7 @@ impl Mirror {
         launcher: &Launcher,
         folder: &PushFolder,
         (branch, commit): (&str, &str),
+        shown: &ShownCommits<'_>,
     ) -> Result<bool, NotPushed> {
         let (path, name) = (&folder.folder, format!("refs/heads/{branch}"));
         let own = path.to_string_lossy();
@@ -159,6 +178,16 @@ impl Mirror {
         self.push_step(launcher, path, &fetch).await?;
         let parse = ["rev-parse", "--verify", "--quiet", "--end-of-options", &name];
         if self.push_step(launcher, path, &parse).await?.1.trim() != commit {
+            return Err(NotPushed::Changed { branch: branch.to_owned() });
+        }
+        // The agent's own git has told them; what it can be made to hide stands in the bundle.
+        let new = [commit, "--not", "--alternate-refs"];
+        let count = ["rev-list", "--count"].into_iter().chain(new).collect::<Vec<_>>();
+        let count = self.push_step(launcher, path, &count).await?.1;
+        let log = ["log", "--format=- %h %<(200,trunc)%s", "--abbrev=12", "--max-count=20"];
+        let log = log.into_iter().chain(new).collect::<Vec<_>>();
+        let lines = self.push_step(launcher, path, &log).await?.1;
+        if !shown.holds(&count, &lines) {
             return Err(NotPushed::Changed { branch: branch.to_owned() });
         }
         let mut push = vec!["push", "--porcelain", "--no-verify", "--recurse-submodules=no"];
