@@ -20,6 +20,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse, T
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 use known::{KnownJwt, KnownJwts};
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::is_unshowable;
 use pilothouse_egress::guard::{Guard, Scheme, System};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Url};
@@ -199,7 +200,9 @@ impl Oidc {
     ) -> Result<(Arc<str>, Grant), Denied> {
         let config = &self.config;
         let name = claims.get(&config.caller_claim).and_then(Value::as_str).unwrap_or_default();
-        let is_name = (1..=NAME).contains(&name.len()) && !name.chars().any(char::is_control);
+        // `*` means all callers where an admin names one.
+        let is_name =
+            (1..=NAME).contains(&name.len()) && name != "*" && !name.chars().any(is_unshowable);
         if !is_name {
             return Err(Denied::Issued("the claim `auth.oidc.caller_claim` names no caller in it"));
         }

@@ -67,6 +67,10 @@ pub(super) fn read_wishes(agent: &Agent, message: &Message) -> Result<Option<Wis
 /// The wishes of this text, all of which a caller of the agent may have.
 pub(super) fn permit_wishes(agent: &Agent, text: &str) -> Result<Wishes, Error> {
     let chosen: Value = serde_json::from_str(text).unwrap_or_default();
+    // An array would be taken by position.
+    if !chosen.is_object() {
+        return Err(Error::invalid(format!("message.metadata.{WISHES}"), "is no JSON object"));
+    }
     let sent: SentWishes = serde_json::from_str(text)
         .map_err(|error| Error::invalid(format!("message.metadata.{WISHES}"), error.to_string()))?;
     let may = &agent.config.caller_may;
