@@ -57,6 +57,16 @@ struct New<'a> {
     print: Option<Print>,
 }
 
+fn of_another_context(log: &TaskLog) -> Error {
+    let id = &log.id;
+    Error::invalid(
+        "message.contextId",
+        format!(
+            "task `{id}` belongs to another context; leave contextId out or give the task's own"
+        ),
+    )
+}
+
 impl Service {
     /// Accepts a message. Whoever calls this sees it through on a task of its own (`Doors::run`): what is
     /// stored by then has to run.
@@ -184,13 +194,7 @@ impl Service {
                     && beside.dialect == Dialect::V1_0
                     && !same_context(&log) =>
             {
-                Err(Error::invalid(
-                    "message.contextId",
-                    format!(
-                        "task `{}` belongs to another context; leave contextId out or give the task's own",
-                        log.id
-                    ),
-                ))
+                Err(of_another_context(&log))
             }
             Some(log) if message.task_id.is_some() => {
                 let taken = self.continue_task(client, &log, message, told, key).await?;

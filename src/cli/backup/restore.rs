@@ -221,7 +221,7 @@ impl<'a> RestorePlaces<'a> {
         let mut archive = tar::Archive::new(archive);
         archive.set_preserve_permissions(true);
         archive.set_preserve_ownerships(rustix::process::geteuid().is_root());
-        let mut folders = Vec::new();
+        let (mut folders, mut too_deep) = (Vec::new(), 0u64);
         for entry in archive.entries().map_err(unreadable)? {
             let mut entry = entry.map_err(unreadable)?;
             let path = entry.path().map_err(unreadable)?.into_owned();
@@ -231,7 +231,19 @@ impl<'a> RestorePlaces<'a> {
             }
             let Some(place) = self.find_folder(&path) else { continue };
             let made = fs::create_dir_all(&place).and_then(|()| entry.unpack_in(&place));
-            made.map_err(|error| failure(&path, &error))?;
+            match made {
+                Ok(true) => {}
+                // An agent may make folders so deep that no path leads there; the others are restored all the same.
+                Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+                    too_deep += 1;
+                    continue;
+                }
+                Ok(false) => {
+                    let leads_out = io::Error::other("it leads out of its folder");
+                    return Err(failure(&path, &leads_out));
+                }
+                Err(error) => return Err(failure(&path, &error)),
+            }
             if entry.header().entry_type().is_dir() {
                 let folder = place.join(&path);
                 let mode = entry.header().mode().map_err(unreadable)?;
@@ -244,6 +256,9 @@ impl<'a> RestorePlaces<'a> {
         for (folder, mode) in folders.into_iter().rev() {
             fs::set_permissions(&folder, Permissions::from_mode(mode))
                 .map_err(|error| failure(&folder, &error))?;
+        }
+        if too_deep > 0 {
+            eprintln!("{too_deep} files and folders lie too deep for a path, and are not restored");
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ pub(in super::super) async fn answer(
         let artifact = answer_id(&log.id);
         let found = find_artifact(&doors.store, &log, &artifact).await.map_err(store_failed)?;
         let after = found.map_or(0, |found| found.after);
-        let content = Content { artifact, after, upto: log.head(), part: None };
+        let content = ArtifactContent { artifact, after, upto: log.head(), part: None };
         let mut response = Response::new(read_content(doors, caller, log, content));
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -74,7 +74,8 @@ pub(in super::super) async fn read(
                 "the task has no artifact `{artifact}` with content there"
             )))
         })?;
-        let content = Content { artifact, after: found.after, upto: found.upto, part: found.part };
+        let content =
+            ArtifactContent { artifact, after: found.after, upto: found.upto, part: found.part };
         let body = read_content(doors, caller, log, content);
         Ok(attachment(StatusCode::OK, body, found.kind, found.name.as_bytes()))
     })
@@ -208,7 +209,7 @@ fn is_more_of_an_artifact(event: &Event) -> bool {
 }
 
 /// What of an artifact is read.
-struct Content {
+struct ArtifactContent {
     artifact: ArtifactId,
     after: u64,
     upto: u64,
@@ -218,7 +219,12 @@ struct Content {
 
 /// The content as it is read from the store. Where that fails, or where there is no room in time, the body breaks off,
 /// so that no reader takes the beginning for the whole.
-fn read_content(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, content: Content) -> Body {
+fn read_content(
+    doors: Arc<Doors>,
+    caller: Arc<str>,
+    log: Arc<TaskLog>,
+    content: ArtifactContent,
+) -> Body {
     let most = CATCH_UP_BYTES + doors.config.limits.event.as_usize();
     let (begin, content) = (content.after, Arc::new(content));
     Body::from_stream(try_unfold((log, begin), move |(log, after)| {
