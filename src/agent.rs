@@ -22,7 +22,7 @@ pub use resolve::find;
 pub use served::Agents;
 pub use setup::{
     AgentSetup, BuiltSetup, FETCH, SetupPlan, SetupRevision, SetupState, UnfinishedSetup,
-    list_setups,
+    list_latest_setups, list_setups,
 };
 
 use crate::config::{self, AskPolicy, Config, DriverKind};

@@ -3,10 +3,7 @@
 
 mod demo_alone;
 mod notes;
-
-pub use crate::server::SetLogFilter;
-pub use notes::{describe_certificate, find_notes};
-
+mod workspaces;
 use crate::access::{Access, Token, new_link};
 use crate::agent::{self, Agent, Agents};
 use crate::allocator;
@@ -17,6 +14,7 @@ use crate::descriptors;
 use crate::limited::LimitedAccounts;
 use crate::push::{Links, Push};
 use crate::repository::MirrorError;
+pub use crate::server::SetLogFilter;
 use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading, ServerTls, TlsError};
 use crate::service::Service;
 use crate::session::SessionDeps;
@@ -25,6 +23,7 @@ use crate::store::{self, Claim, Store};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::{Notice, Telemetry};
+pub use notes::{describe_certificate, find_notes};
 use parking_lot::RwLock;
 use pilothouse_egress::guard;
 use pilothouse_egress::{BadVariable, Egress, EgressBounds, Network, Times};
@@ -41,6 +40,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+pub use workspaces::{WORKSPACES_NOTE, WorkspaceRoot, find_workspace_roots};
 
 /// Why the server cannot start. Each says who can do what about it.
 #[derive(Debug, thiserror::Error)]
@@ -325,6 +325,7 @@ impl App {
         let Self { listener, doors, noticed, stop, .. } = self;
         let config = &doors.config;
         doors.leave_word();
+        workspaces::note_workspace_roots(config);
         let (service, sessions) = (doors.service.clone(), doors.service.sessions().clone());
         // Before anything new is made.
         let (agents, store) = (doors.agents.clone(), doors.store.clone());

@@ -159,7 +159,8 @@ impl Budgets {
     }
 
     /// The meter of a turn that is about to run. What it waited for may have reached a ceiling since it
-    /// was accepted: see [`Meter::check`]. What its message wishes bounds its task further.
+    /// was accepted: see [`Meter::check`]. What its message wishes bounds its task further
+    /// during this turn.
     pub async fn meter(
         &self,
         scope: &Scope,

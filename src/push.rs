@@ -420,7 +420,9 @@ impl SharedPush {
         };
         let write = Write::Push(Box::new(row.clone()));
         if let Err(error) = self.store.commit(vec![write], Durability::Synced).await {
-            if let Some(active) = active {
+            // A token without a grant has ended: its config was left without a worker.
+            let may_start = |row: &PushRow| old_grant.is_some() || row.token.is_none();
+            if let Some(active) = active.filter(may_start) {
                 self.start(log.clone(), active, place, old_grant);
             }
             return Err(error.incident());

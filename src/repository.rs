@@ -26,7 +26,7 @@ mod publish;
 
 pub use error::MirrorError;
 pub use forge::{NotRequested, PullRequest, RequestWish};
-pub use publish::{NotPushed, PushFolder};
+pub use publish::{NotPushed, PushFolder, ShownCommits};
 
 use crate::config::{Age, Bytes, Config, RepositorySource, WorkspacePush};
 use crate::queue::FairQueue;

@@ -9,7 +9,7 @@
 //! know are those of a server that was killed between folder and row. They are listed once, before this server
 //! makes a folder of its own, so no clock decides whether a folder is old.
 
-use crate::agent::{Agents, list_setups};
+use crate::agent::{Agents, list_latest_setups, list_setups};
 use crate::config::{Config, Retention};
 use crate::session::{KeptSession, KeptSessions, Sessions};
 use crate::store::{self, Durability, Limits, SessionUse, Store, Write};
@@ -193,9 +193,12 @@ impl Sweep {
     async fn remove_setups(&self, failures: &mut Failures) -> Result<usize, store::Error> {
         let state = self.config.state_dir.clone();
         // Listed before it is asked what is in use, so that a revision that is new since then is not on the list.
-        let listed = off_worker(move || list_setups(&state)).await.unwrap_or_default();
+        let list = move || (list_setups(&state), list_latest_setups(&state));
+        let (listed, latest) = off_worker(list).await.unwrap_or_default();
         let mut in_use: HashSet<(String, String)> =
             self.store.setups_in_use().await?.into_iter().collect();
+        // A command may have built it for the next start or reload.
+        in_use.extend(latest);
         in_use.extend(self.agents.iter().flat_map(|agent| {
             let digests = agent.setup.in_use().into_iter();
             digests.map(|digest| (agent.key.to_string(), digest))

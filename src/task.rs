@@ -87,6 +87,8 @@ struct End {
     seq: u64,
     /// The one that the store has; it is smaller after an unclean end.
     stored: u64,
+    /// A place in the log, and how many changes there are up to it.
+    counted: (u64, u64),
     state: TaskState,
     folded: Option<Task>,
     folded_bytes: usize,
@@ -200,7 +202,7 @@ impl Tasks {
         writes.push(Write::Event { n: log.n, event: first.clone() });
         {
             let mut end = log.end();
-            end.seq = 1;
+            (end.seq, end.counted) = (1, (1, 1));
             end.withheld = withheld;
             end.turns = 1;
             (end.folded_bytes, end.first_bytes) = (size, size);
@@ -306,6 +308,7 @@ impl Tasks {
             end: Mutex::new(End {
                 seq,
                 stored: seq,
+                counted: (0, 0),
                 state: row.state,
                 folded: None,
                 folded_bytes: usize::MAX,
@@ -368,16 +371,7 @@ impl TaskLog {
         records: Vec<Record>,
         durability: Durability,
     ) -> Result<bool, Error> {
-        if records.is_empty() && also.is_empty() {
-            return Ok(true);
-        }
-        let writing = self.writing.clone().lock_owned().await;
-        if self.state().is_terminal() {
-            return Ok(false);
-        }
-        self.write(store, writing, Batch { new: None, also, records, durability, turns: 0 })
-            .await?;
-        Ok(true)
+        self.record_at(store, (also, None), records, durability).await
     }
 
     /// A turn of this task is on its way.
@@ -386,16 +380,16 @@ impl TaskLog {
     }
 
     /// Takes a further message of the caller: `records` makes of the state what is recorded now, together
-    /// with `also`, and its turn comes after those before it. False when the task is over, or not at this number.
+    /// with `also`, and its turn comes after those before it. False when the task is over, or not at this generation.
     pub async fn take_message(
         self: &Arc<Self>,
         store: &Store,
-        (also, at): (Vec<Write>, Option<u64>),
+        (also, expected): (Vec<Write>, Option<i32>),
         records: impl FnOnce(TaskState) -> Vec<Record> + Send,
     ) -> Result<bool, Error> {
         let writing = self.writing.clone().lock_owned().await;
         let state = self.state();
-        if state.is_terminal() || at.is_some_and(|at| at != self.head()) {
+        if state.is_terminal() || !self.is_at_generation(store, expected).await? {
             return Ok(false);
         }
         let records = records(state);
@@ -513,11 +507,6 @@ impl TaskLog {
         }
     }
 
-    /// Makes the next sequence number jump, so that none is used twice after an unclean end.
-    pub fn jump(&self, by: u64) {
-        self.end().seq += by;
-    }
-
     /// Stores a batch and shows it. What was begun is finished: from the moment at which the batch is on its
     /// way, the store's writer shows it when it is stored, and `writing` is held until then, whether or not
     /// this future is still there.
@@ -580,6 +569,7 @@ impl TaskLog {
                 return Err(error);
             }
             let mut end = log.end();
+            end.count_changes(shown.iter().map(|(event, _)| event));
             for (event, response) in shown {
                 end.show(event, response);
             }

@@ -37,7 +37,7 @@ pub enum Denied {
     Issued(&'static str),
     /// The issuer's keys could not be read.
     #[error(
-        "tokens of the issuer cannot be verified now, because its keys could not be read; try again in {0} s; the server's operator          finds the reason in `GET /ready` and in the log (`auth.oidc`)"
+        "tokens of the issuer cannot be verified now, because its keys could not be read; try again in {0} s; the server's operator finds the reason in `GET /ready` and in the log (`auth.oidc`)"
     )]
     NoKeys(u64),
     /// The token's time is over.

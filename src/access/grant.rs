@@ -54,14 +54,15 @@ impl Grant {
         Self { agents: vec![agent.to_owned()], ..Self::of("link", &[TokenScope::Answer]) }
     }
 
-    /// The grant of a token that an identity provider has signed.
+    /// The grant of a token that an identity provider has signed, until `revoked`.
     pub(super) fn of_issued(
         id: &str,
         scopes: &[TokenScope],
         agents: Vec<String>,
         expires: Timestamp,
+        revoked: CancellationToken,
     ) -> Self {
-        Self { agents, expires: Some(expires), ..Self::of(id, scopes) }
+        Self { agents, expires: Some(expires), revoked, ..Self::of(id, scopes) }
     }
 
     /// The grant of a token in the store.

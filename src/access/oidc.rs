@@ -3,20 +3,24 @@
 //! # How it works
 //! One task owns the issuer's keys ([`Oidc::run`]): it reads them after the start, now and then, and when a token names a key
 //! that is not known, but never twice within `auth.oidc.retry`. A request only looks at what is there, or waits for the look that
-//! it asked for. A token that was verified is remembered by its hash until it expires, so all its requests and streams share one
-//! grant; when the issuer takes its key away, the grant is revoked.
+//! it asked for. A token that was verified is remembered by its hash ([`KnownJwts`]), so its requests and streams share one grant.
+//! All grants of a key's tokens, also of those that were forgotten, are revoked when the issuer withdraws the key.
 //!
 //! # Pitfalls
 //! The algorithm is the key's: a public key never verifies a keyed hash, `none` is no algorithm, and keys of the kind `oct` are
 //! passed over. A key that a token itself carries or names by address (`jwk`, `jku`, `x5u`) is not looked at.
 
+mod known;
+
 use super::{Caller, Denied, Grant, digest};
 use crate::config::{self, JwtAlgorithm, TokenScope, is_issuer_url};
+use futures_util::FutureExt;
 use jsonwebtoken::errors::ErrorKind as JwtError;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
-use parking_lot::Mutex;
+use known::{KnownJwt, KnownJwts};
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::is_unshowable;
 use pilothouse_egress::guard::{Guard, Scheme, System};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Url};
@@ -48,7 +52,7 @@ pub struct Oidc {
     audience: String,
     keys: watch::Sender<Arc<KeySet>>,
     wanted: Notify,
-    known: Mutex<HashMap<[u8; 32], KnownJwt>>,
+    known: KnownJwts,
 }
 
 /// What the last look for keys came to.
@@ -68,14 +72,8 @@ struct IssuerKey {
     thumbprint: Arc<str>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
-}
-
-/// A token that was verified.
-struct KnownJwt {
-    caller: Arc<str>,
-    grant: Arc<Grant>,
-    /// The key that it was verified with.
-    key: Arc<str>,
+    /// Revokes the grants of its tokens when the issuer withdraws it.
+    withdrawn: CancellationToken,
 }
 
 /// Why a token was not verified.
@@ -97,7 +95,7 @@ impl Oidc {
             audience: audience.clone(),
             keys: watch::Sender::new(Arc::default()),
             wanted: Notify::new(),
-            known: Mutex::default(),
+            known: KnownJwts::new(config.known),
         }))
     }
 
@@ -141,7 +139,7 @@ impl Oidc {
             let may_look = keys.looked.is_none_or(|at| at.elapsed() >= self.config.retry.get());
             if may_look && !has_asked {
                 has_asked = true;
-                self.wanted.notify_one();
+                self.ask_for_look(&keys);
                 let patience = self.config.timeout.get();
                 if let Ok(Ok(())) = tokio::time::timeout(patience, seen.changed()).await {
                     keys = seen.borrow_and_update().clone();
@@ -155,15 +153,23 @@ impl Oidc {
         }
     }
 
+    /// Asks for a look for keys, unless one has ended since `seen`.
+    fn ask_for_look(&self, seen: &Arc<KeySet>) {
+        // As long as they are borrowed, `take` does not replace them.
+        let keys = self.keys.borrow();
+        if Arc::ptr_eq(&keys, seen) {
+            self.wanted.notify_one();
+        }
+    }
+
     fn verify_with(&self, token: &str, keys: &KeySet) -> Result<Caller, Unverified> {
         let denied = |why| Err(Unverified::Denied(Denied::Issued(why)));
         if token.len() > self.config.token_size.as_usize() {
             return denied("it is longer than `auth.oidc.token_size`");
         }
         let hash = digest(token);
-        if let Some(known) = self.known.lock().get(&hash) {
-            let caller = Caller::new(known.caller.clone(), known.grant.clone());
-            return known.grant.check().map(|()| caller).map_err(Unverified::Denied);
+        if let Some(known) = self.known.find(&hash) {
+            return known.admit().map_err(Unverified::Denied);
         }
         let Ok(header) = decode_header(token) else { return denied("its header cannot be read") };
         let mut allowed = self.config.algorithms.iter().map(|one| algorithm(*one));
@@ -181,19 +187,22 @@ impl Oidc {
             Ok(token) => token.claims,
             Err(error) => return Err(Unverified::Denied(explain(error.kind()))),
         };
-        let (caller, grant) = self.admit(&claims).map_err(Unverified::Denied)?;
+        let (caller, grant) = self.admit(&claims, key).map_err(Unverified::Denied)?;
         let grant = Arc::new(grant.with_fingerprint(&hash));
-        let known =
-            KnownJwt { caller: caller.clone(), grant: grant.clone(), key: key.thumbprint.clone() };
-        self.remember(hash, known);
-        Ok(Caller::new(caller, grant))
+        self.known.add(hash, KnownJwt { caller, grant }).admit().map_err(Unverified::Denied)
     }
 
-    /// Who the claims of a verified token name, and what they allow.
-    fn admit(&self, claims: &Map<String, Value>) -> Result<(Arc<str>, Grant), Denied> {
+    /// Who the claims of a token name that was verified with this key, and what they allow.
+    fn admit(
+        &self,
+        claims: &Map<String, Value>,
+        key: &IssuerKey,
+    ) -> Result<(Arc<str>, Grant), Denied> {
         let config = &self.config;
         let name = claims.get(&config.caller_claim).and_then(Value::as_str).unwrap_or_default();
-        let is_name = (1..=NAME).contains(&name.len()) && !name.chars().any(char::is_control);
+        // `*` means all callers where an admin names one.
+        let is_name =
+            (1..=NAME).contains(&name.len()) && name != "*" && !name.chars().any(is_unshowable);
         if !is_name {
             return Err(Denied::Issued("the claim `auth.oidc.caller_claim` names no caller in it"));
         }
@@ -219,26 +228,13 @@ impl Oidc {
         let leeway = i64::try_from(config.leeway.get().as_millis()).unwrap_or_default();
         let expires = Timestamp::from_millisecond(end.saturating_add(leeway));
         let scopes: Vec<_> = scopes.into_iter().collect();
-        let grant = Grant::of_issued(ID, &scopes, agents, expires);
+        let grant = Grant::of_issued(ID, &scopes, agents, expires, key.withdrawn.child_token());
         Ok((Arc::from(format!("{}{name}", config.caller_prefix)), grant))
     }
 
     /// What the token with this mark allows, where it is known and still holds.
     pub(super) fn find_grant(&self, mark: &str) -> Option<Arc<Grant>> {
-        let known = self.known.lock();
-        let mut grants = known.values().map(|known| &known.grant);
-        grants.find(|grant| *grant.mark == *mark && grant.check().is_ok()).cloned()
-    }
-
-    /// Keeps a token that was verified, where there is room.
-    fn remember(&self, hash: [u8; 32], token: KnownJwt) {
-        let mut known = self.known.lock();
-        if known.len() >= self.config.known {
-            known.retain(|_, known| known.grant.check().is_ok());
-        }
-        if known.len() < self.config.known {
-            known.insert(hash, token);
-        }
+        self.known.find_grant(mark)
     }
 
     /// Reads the issuer's keys until `stop`.
@@ -255,7 +251,6 @@ impl Oidc {
             self.take(found);
             let (refresh, retry) = (self.config.refresh.get(), self.config.retry.get());
             let usual = if is_good { refresh.max(retry) } else { retry };
-            // What was wanted while the keys were read has got its answer, or asks again.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -275,15 +270,18 @@ impl Oidc {
         let before = self.keys.borrow().clone();
         let looked = Some(Instant::now());
         let new = match found {
-            Ok(keys) => {
-                let kept: HashSet<_> = keys.iter().map(|key| key.thumbprint.clone()).collect();
-                self.known.lock().retain(|_, known| {
-                    let is_kept = kept.contains(&known.key);
-                    if !is_kept {
-                        known.grant.revoke();
-                    }
-                    is_kept
-                });
+            Ok(mut keys) => {
+                let mut withdrawn: HashMap<_, _> = HashMap::new();
+                for key in before.keys.iter().chain(&keys) {
+                    withdrawn.entry(key.thumbprint.clone()).or_insert(key.withdrawn.clone());
+                }
+                for key in &mut keys {
+                    key.withdrawn.clone_from(&withdrawn[&key.thumbprint]);
+                }
+                let kept: HashSet<_> = keys.iter().map(|key| &key.thumbprint).collect();
+                let gone = before.keys.iter().filter(|key| !kept.contains(&key.thumbprint));
+                gone.for_each(|key| key.withdrawn.cancel());
+                self.known.forget_ended();
                 KeySet { keys, looked, failure: None }
             }
             Err(why) => {
@@ -296,7 +294,11 @@ impl Oidc {
                 KeySet { keys: before.keys.clone(), looked, failure: Some(why) }
             }
         };
-        self.keys.send_replace(Arc::new(new));
+        self.keys.send_modify(|keys| {
+            *keys = Arc::new(new);
+            // Whoever asked for a look until now has got it.
+            let _ = self.wanted.notified().now_or_never();
+        });
     }
 
     /// Reads the keys, once.
@@ -404,7 +406,8 @@ impl IssuerKey {
         let key = DecodingKey::from_jwk(&jwk).ok()?;
         let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
         let (kid, thumbprint) = (jwk.common.key_id, Arc::from(thumbprint));
-        Some(Self { kid, thumbprint, algorithms, key })
+        let withdrawn = CancellationToken::new();
+        Some(Self { kid, thumbprint, algorithms, key, withdrawn })
     }
 }
 
@@ -459,3 +462,6 @@ fn algorithm(named: JwtAlgorithm) -> Algorithm {
         JwtAlgorithm::EdDsa => Algorithm::EdDSA,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,6 +103,17 @@ pub fn list_setups(state: &Path) -> Vec<(String, String, PathBuf)> {
     all.filter(|(_, name, _)| !is_made_now(name)).collect()
 }
 
+/// The revision of each agent that was built last: an agent and a name. Reads the disk.
+pub fn list_latest_setups(state: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(state.join("setups")).into_iter().flatten().flatten();
+    let read = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let agent = name.to_str()?.strip_suffix(".latest")?.to_owned();
+        Some((agent, fs::read_to_string(entry.path()).ok()?))
+    };
+    entries.filter_map(read).collect()
+}
+
 /// Compiles what an agent declares and needs no phase of its own. `notes` get what the operator should know.
 fn compile(
     config: &Config,

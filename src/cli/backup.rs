@@ -13,9 +13,10 @@ mod restore;
 
 pub(super) use restore::RestoreArgs;
 
+use crate::app::{WORKSPACES_NOTE, WorkspaceRoot, find_workspace_roots};
 use crate::client::exit;
 use crate::client::failure::Failure;
-use crate::config::{Config, Environment, Flags, WorkspaceMode, load_trusted};
+use crate::config::{Config, Environment, Flags, load_trusted};
 use crate::store::{self, StoreCopy};
 use clap::Args;
 use pilothouse_a2a::time::Timestamp;
@@ -51,8 +52,19 @@ const BLOCK: usize = 512;
 /// Where a restore unpacks, before everything is moved to its place.
 const UNPACKED: &str = "restoring";
 
+/// What the name of the store has at its end, until it is moved to its place.
+const RESTORING: &str = ".restoring";
+
 /// What is of a running server alone.
-const PASSING: [&str; 5] = ["lock", "server.json", "server.json.new", "inside", UNPACKED];
+const PASSING: [&str; 7] = [
+    "lock",
+    "server.json",
+    "server.json.new",
+    WORKSPACES_NOTE,
+    "workspaces.json.new",
+    "inside",
+    UNPACKED,
+];
 
 /// Where the state is.
 #[derive(Debug, Clone, Args)]
@@ -89,6 +101,9 @@ struct BackupDescription {
     created: String,
     /// By the number of each folder below `workspaces`: the agents whose sessions work there.
     workspaces: Vec<Vec<String>>,
+    /// Where these folders were.
+    #[serde(default)]
+    paths: Vec<PathBuf>,
 }
 
 impl StateArgs {
@@ -119,21 +134,29 @@ impl BackupArgs {
             if out.is_terminal() {
                 return Err(Failure::usage("standard output is a terminal; name a file"));
             }
-            write(&config, self, out.lock())?;
+            let (_, found) = write(&config, self, out.lock())?;
+            found.iter().for_each(|line| eprintln!("pilothouse: {line}"));
             return Ok(0);
         }
         let failure = |error: io::Error| {
-            Failure::new(exit::UNAVAILABLE, format!("{}: {error}", self.file.display()))
+            let name = self.file.display();
+            match error.kind() {
+                io::ErrorKind::AlreadyExists => Failure::usage(format!(
+                    "{name} exists, and a backup replaces nothing; name another file, or remove this one"
+                )),
+                _ => Failure::new(exit::UNAVAILABLE, format!("{name}: {error}")),
+            }
         };
         let options = OpenOptions::new().create_new(true).write(true).mode(0o600).clone();
         let file = options.open(&self.file).map_err(failure)?;
         let written = write(&config, self, &file)
-            .and_then(|description| file.sync_all().map_err(failure).map(|()| description));
-        let description = written.inspect_err(|_| {
+            .and_then(|written| file.sync_all().map_err(failure).map(|()| written));
+        let (description, found) = written.inspect_err(|_| {
             // Half a backup is none.
             let _ = fs::remove_file(&self.file);
         })?;
         let size = file.metadata().map_err(failure)?.len();
+        found.iter().for_each(|line| println!("{line}"));
         println!(
             "{}: {size} bytes, schema {}, with the server's token and all that was said; keep it where nobody else reads it",
             self.file.display(),
@@ -147,30 +170,56 @@ fn write(
     config: &Config,
     args: &BackupArgs,
     out: impl Write,
-) -> Result<BackupDescription, Failure> {
+) -> Result<(BackupDescription, Vec<String>), Failure> {
     let copy = StoreCopy::take(config).map_err(|error| of_store(&error))?;
     let roots = match args.without_workspaces {
         true => Vec::new(),
-        false => find_roots(config),
+        false => find_workspace_roots(config),
     };
+    let found = describe_workspaces(&roots, &copy.sessions);
+    // What is in the state folder is kept with it.
+    let is_kept =
+        |root: &WorkspaceRoot| root.path.is_dir() && !root.path.starts_with(&config.state_dir);
+    let roots: Vec<_> = roots.into_iter().filter(is_kept).collect();
     let description = BackupDescription {
         form: FORM,
         pilothouse: env!("CARGO_PKG_VERSION").to_owned(),
         schema: copy.schema,
         created: Timestamp::now().to_string(),
-        workspaces: roots.iter().map(|(_, agents)| agents.clone()).collect(),
+        workspaces: roots.iter().map(|root| root.agents.clone()).collect(),
+        paths: roots.iter().map(|root| root.path.clone()).collect(),
     };
     write_entries(config, &description, copy, &roots, out).map_err(|error| {
         Failure::new(exit::UNAVAILABLE, format!("cannot write the backup: {error}"))
     })?;
-    Ok(description)
+    Ok((description, found))
+}
+
+/// How many workspaces there are in each folder, and how many sessions have none there.
+fn describe_workspaces(roots: &[WorkspaceRoot], sessions: &[(String, String)]) -> Vec<String> {
+    let describe = |root: &WorkspaceRoot| {
+        let is_here = |(_, agent): &&(String, String)| root.agents.contains(agent);
+        let sessions = sessions.iter().filter(is_here);
+        let (there, missing): (Vec<_>, Vec<_>) =
+            sessions.partition(|(id, _)| root.path.join(id).is_dir());
+        let path = root.path.display();
+        let found = format!("{} workspaces in {path}", there.len());
+        match missing.len() {
+            0 => found,
+            count => format!(
+                "{found}; {count} sessions have none there: if the server was started with another `workspace.path`, \
+                 their files are not in the backup"
+            ),
+        }
+    };
+    roots.iter().map(describe).collect()
 }
 
 fn write_entries(
     config: &Config,
     description: &BackupDescription,
     copy: StoreCopy,
-    roots: &[(PathBuf, Vec<String>)],
+    roots: &[WorkspaceRoot],
     out: impl Write,
 ) -> io::Result<()> {
     let mut out = HashingWriter { inner: BufWriter::new(out), hasher: Sha256::new() };
@@ -179,10 +228,11 @@ fn write_entries(
     let mut store = copy.file;
     store.rewind()?;
     append(&mut out, STORE, store.metadata()?.len(), &store)?;
+    let store = find_store_name(config)?;
     for entry in fs::read_dir(&config.state_dir)? {
         let entry = entry?;
         let Some(name) = entry.file_name().to_str().map(ToOwned::to_owned) else { continue };
-        if is_left_out(config, &name) {
+        if is_left_out(store.as_deref(), &name) {
             continue;
         }
         let (kind, path) = (entry.file_type()?, format!("{STATE}/{name}"));
@@ -194,8 +244,8 @@ fn write_entries(
             append(&mut out, &path, file.metadata()?.len(), &file)?;
         }
     }
-    for (number, (root, _)) in roots.iter().enumerate() {
-        append_folder(root, &Path::new(WORKSPACES).join(number.to_string()), &mut out)?;
+    for (number, root) in roots.iter().enumerate() {
+        append_folder(&root.path, &Path::new(WORKSPACES).join(number.to_string()), &mut out)?;
     }
     let HashingWriter { inner: mut out, hasher } = out;
     let digest = hex(&hasher.finalize());
@@ -204,33 +254,24 @@ fn write_entries(
     out.flush()
 }
 
-/// Whether something of the state folder is not kept: what is of a running server alone, and the store's own files, of
-/// which there is a copy.
-fn is_left_out(config: &Config, name: &str) -> bool {
-    let store = config.store.path.components().next();
-    let store = store.and_then(|first| first.as_os_str().to_str()).unwrap_or_default();
-    let is_of_store = name.strip_prefix(store).is_some_and(|rest| {
-        ["", "-wal", "-shm", ".before-upgrade", ".before-upgrade.new", ".backup.new"]
-            .contains(&rest)
-    });
-    PASSING.contains(&name) || is_of_store
+/// The name in the state folder of the store, or of the folder there that holds it; none where it lies elsewhere.
+fn find_store_name(config: &Config) -> io::Result<Option<String>> {
+    let store = config.state_dir.join(&config.store.path);
+    let (Some(parent), Some(name)) = (store.parent(), store.file_name()) else { return Ok(None) };
+    let store = fs::canonicalize(parent)?.join(name);
+    let inside = store.strip_prefix(fs::canonicalize(&config.state_dir)?).ok();
+    let first = inside.and_then(|inside| inside.iter().next());
+    Ok(first.map(|name| name.to_string_lossy().into_owned()))
 }
 
-/// The folders in which sessions have a workspace of their own, each with its agents; none that is not there.
-fn find_roots(config: &Config) -> Vec<(PathBuf, Vec<String>)> {
-    let mut roots: Vec<(PathBuf, Vec<String>)> = Vec::new();
-    for (name, agent) in &config.agents {
-        let workspace = config.workspace.of(&agent.workspace);
-        let is_kept = workspace.mode != WorkspaceMode::Shared
-            && workspace.path.is_dir()
-            && !workspace.path.starts_with(&config.state_dir);
-        match roots.iter_mut().find(|(root, _)| *root == workspace.path) {
-            _ if !is_kept => {}
-            Some((_, agents)) => agents.push(name.clone()),
-            None => roots.push((workspace.path.clone(), vec![name.clone()])),
-        }
-    }
-    roots
+/// Whether something of the state folder is not kept: what is of a running server alone, and the store's own files, of
+/// which there is a copy.
+fn is_left_out(store: Option<&str>, name: &str) -> bool {
+    let is_of_store = store.and_then(|store| name.strip_prefix(store)).is_some_and(|rest| {
+        let others = [".before-upgrade", ".before-upgrade.new", ".backup.new", RESTORING];
+        ["", "-wal", "-shm"].contains(&rest) || others.contains(&rest)
+    });
+    PASSING.contains(&name) || is_of_store
 }
 
 /// Adds a file of this size: filled up where it has become shorter, cut off where it has become longer.

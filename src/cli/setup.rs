@@ -1,7 +1,7 @@
 //! `pilothouse setup`: the set-ups that are built once for all sessions, without a running server.
 
 use super::trial::TrialServer;
-use crate::agent::{Agent, Agents, BuiltSetup, SetupState, list_setups};
+use crate::agent::{Agent, Agents, BuiltSetup, SetupState, list_latest_setups, list_setups};
 use crate::client::exit;
 use crate::client::failure::{Failure, causes};
 use crate::config::{self, Config, Environment, Loaded, load};
@@ -50,18 +50,23 @@ pub(super) async fn run(
         trust_folder: args.trust_folder,
         ..Default::default()
     };
-    let loaded = load(&flags, environment, cwd).map_err(usage)?;
-    loaded.check_folder(cwd).map_err(usage)?;
+    let loaded = load(&flags, environment, cwd).map_err(|error| Failure::of_config(&error))?;
+    loaded.check_folder(cwd).map_err(refused)?;
     if let SetupCommand::Prune = args.command {
         return prune(&loaded.config).await;
     }
-    let agents = Agents::resolve(&loaded, cwd).map_err(usage)?;
+    let agents = Agents::resolve(&loaded, cwd).map_err(refused)?;
     let said = match args.command {
         SetupCommand::Build => return build(&loaded, cwd, &agents).await,
         SetupCommand::Show | SetupCommand::Prune => describe(&loaded.config, &agents),
     };
     io::stdout().write_all(said.as_bytes())?;
     Ok(0)
+}
+
+/// What the configuration has to be corrected for.
+fn refused(error: impl std::error::Error) -> Failure {
+    Failure::new(exit::CONFIG, causes(Some(&error)))
 }
 
 fn usage(error: impl std::error::Error) -> Failure {
@@ -153,13 +158,12 @@ async fn prune(config: &Config) -> Result<u8, Failure> {
     let holder = format!("process {}, which removes old set-ups", std::process::id());
     let claim = Claim::new(config, &holder).map_err(usage)?;
     let store = claim.open(config).map_err(usage)?;
-    let in_use: HashSet<(String, String)> =
+    let mut in_use: HashSet<(String, String)> =
         store.setups_in_use().await.map_err(usage)?.into_iter().collect();
+    in_use.extend(list_latest_setups(&config.state_dir));
     let mut removed = 0;
     for (agent, revision, folder) in list_setups(&config.state_dir) {
-        let latest = config.state_dir.join("setups").join(format!("{agent}.latest"));
-        let is_latest = std::fs::read_to_string(latest).is_ok_and(|latest| latest == revision);
-        if !is_latest && !in_use.contains(&(agent, revision)) {
+        if !in_use.contains(&(agent, revision)) {
             std::fs::remove_dir_all(folder)?;
             removed += 1;
         }

@@ -3,7 +3,7 @@
 use crate::access::Token;
 use crate::agent::Agent;
 use crate::app::{App, Error, Running};
-use crate::config::{Config, ConfigSource, Environment, Flags, Loaded, WorkspaceMode};
+use crate::config::{Config, ConfigSource, Environment, Flags, Loaded, Tls, WorkspaceMode};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +52,7 @@ impl TrialServer {
         "off".clone_into(&mut config.audit);
         config.notifications.targets.clear();
         "127.0.0.1".clone_into(&mut config.server.host);
+        config.server.tls = Tls::default();
         (config.server.port, config.log.console, config.log.path) = (0, false, None);
         (config.auth.required, config.auth.token) = (true, None);
         adjust(config);
@@ -64,7 +65,7 @@ impl TrialServer {
         let others: Vec<_> = others.cloned().collect();
         agents.extend(others);
         Ok(Self {
-            url: format!("http://{}/", app.address),
+            url: format!("{}/", app.url()),
             token: app.token.as_ref().map(|token| Token::secret(token).to_owned()),
             agents,
             running: app.spawn(),

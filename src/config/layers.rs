@@ -60,6 +60,14 @@ impl Layers {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
+    /// The same, also for a section with keys of the operator's own.
+    fn find_origin(&self, key: &str) -> Origin {
+        let prefix = format!("{key}.");
+        let inside = self.origins.iter().filter(|(inside, _)| inside.starts_with(&prefix));
+        let inside = inside.map(|(_, origin)| origin).max_by_key(|origin| self.rank(origin));
+        self.origins.get(key).or(inside).cloned().unwrap_or(Origin::Default)
+    }
+
     /// Whether the file says anything of an agent.
     pub(super) fn declared(&self, agent: &str) -> bool {
         let prefix = format!("agents.{agent}.");
@@ -297,7 +305,7 @@ impl Layers {
         config.validate().map_err(|mut problems| {
             for problem in &mut problems {
                 problem.origins =
-                    problem.keys.iter().map(|key| (key.clone(), self.origin(key))).collect();
+                    problem.keys.iter().map(|key| (key.clone(), self.find_origin(key))).collect();
             }
             Error::Impossible { problems }
         })

@@ -338,3 +338,31 @@ async fn a_webhook_ends_with_the_token_that_registered_it_and_a_restart_does_not
     assert!(matches!(next.end(&log).await.0, PushState::GivenUp(_)));
     assert!(hook.requests.is_empty());
 }
+
+#[tokio::test]
+async fn a_webhook_whose_end_could_not_be_noted_does_not_go_on_where_it_cannot_be_replaced_either()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pilothouse.db");
+    let mut settings = Config::default();
+    settings.store.path = path.to_str().unwrap().into();
+    let fixture = Fixture::on(store::open(&settings, "a test").unwrap(), |_| {});
+    let hook = Hook::start().await;
+    let log = fixture.task().await;
+    let holder = caller("alice");
+    let wanted = || named(hook.url("/"), "one");
+    fixture.push.create(&holder, &log, wanted(), Dialect::V1_0, None).await.unwrap();
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let fail = "BEGIN SELECT RAISE(ABORT, 'full'); END;";
+    let triggers = format!(
+        "CREATE TRIGGER a BEFORE INSERT ON push {fail} CREATE TRIGGER b BEFORE UPDATE ON push {fail}"
+    );
+    database.execute_batch(&triggers).unwrap();
+    holder.grant.revoke();
+    let key: Key = (log.n, "one".into());
+    fixture.push.0.quit(&key).await;
+    let replaced = fixture.push.create(&caller("alice"), &log, wanted(), Dialect::V1_0, None).await;
+    assert!(replaced.is_err() && !fixture.push.0.is_live(&key));
+    let row = fixture.store.push_config(&log.scope, log.n, "one").await.unwrap().unwrap();
+    assert_eq!(row.state, PushState::Active);
+}

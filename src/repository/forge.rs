@@ -8,6 +8,7 @@
 
 use crate::config::{Age, Config, ForgeKind, GitCredential, network};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use pilothouse_agents::is_unshowable;
 use pilothouse_egress::GitRoute;
 use pilothouse_egress::guard::{Guard, Scheme, System};
 use reqwest::header::{
@@ -288,8 +289,10 @@ impl Forge {
         };
         let words = [Some(status.as_str()), Some(&message), more].into_iter().flatten();
         let words: Vec<&str> = words.filter(|words| !words.is_empty()).collect();
-        let words = words.join(": ").replace(char::is_control, " ");
-        let words = words.chars().take(SHOWN).collect();
+        // It may repeat what it was sent.
+        let token = self.token.to_str().unwrap_or_default().rsplit(' ').next().unwrap_or_default();
+        let words = words.join(": ").replace(token, "(the token)");
+        let words = words.replace(is_unshowable, " ").chars().take(SHOWN).collect();
         NotRequested::Refused { host: self.host.clone(), words }
     }
 }

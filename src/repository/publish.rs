@@ -90,6 +90,24 @@ impl PushFolder {
     }
 }
 
+/// What was shown of the commits that are pushed.
+pub struct ShownCommits<'a> {
+    /// How many they are.
+    pub count: u64,
+    /// The newest ones, a line each.
+    pub lines: &'a [String],
+    /// How a line is shown.
+    pub one_line: fn(&str) -> String,
+}
+
+impl ShownCommits<'_> {
+    /// Whether nothing is pushed that was not shown: `count` and `lines` are what git says of it here.
+    fn holds(&self, count: &str, lines: &str) -> bool {
+        let is_fewer = count.trim().parse().is_ok_and(|count: u64| count <= self.count);
+        is_fewer && lines.lines().map(self.one_line).all(|line| self.lines.contains(&line))
+    }
+}
+
 impl Drop for PushFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.folder) {
@@ -142,6 +160,7 @@ impl Mirror {
         launcher: &Launcher,
         folder: &PushFolder,
         (branch, commit): (&str, &str),
+        shown: &ShownCommits<'_>,
     ) -> Result<bool, NotPushed> {
         let (path, name) = (&folder.folder, format!("refs/heads/{branch}"));
         let own = path.to_string_lossy();
@@ -159,6 +178,16 @@ impl Mirror {
         self.push_step(launcher, path, &fetch).await?;
         let parse = ["rev-parse", "--verify", "--quiet", "--end-of-options", &name];
         if self.push_step(launcher, path, &parse).await?.1.trim() != commit {
+            return Err(NotPushed::Changed { branch: branch.to_owned() });
+        }
+        // The agent's own git has told them; what it can be made to hide stands in the bundle.
+        let new = [commit, "--not", "--alternate-refs"];
+        let count = ["rev-list", "--count"].into_iter().chain(new).collect::<Vec<_>>();
+        let count = self.push_step(launcher, path, &count).await?.1;
+        let log = ["log", "--format=- %h %<(200,trunc)%s", "--abbrev=12", "--max-count=20"];
+        let log = log.into_iter().chain(new).collect::<Vec<_>>();
+        let lines = self.push_step(launcher, path, &log).await?.1;
+        if !shown.holds(&count, &lines) {
             return Err(NotPushed::Changed { branch: branch.to_owned() });
         }
         let mut push = vec!["push", "--porcelain", "--no-verify", "--recurse-submodules=no"];
@@ -252,5 +281,22 @@ impl Mirror {
     /// The same words without where it lies, which is not a caller's business.
     fn without_address(&self, words: &str) -> String {
         words.replace(&self.url, self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ShownCommits;
+
+    #[test]
+    fn nothing_is_pushed_beside_what_was_shown() {
+        let lines = ["- 1 Mend a typo".to_owned(), "- 2 Add a test".to_owned()];
+        let shown =
+            ShownCommits { count: 2, lines: &lines, one_line: |line| line.trim().to_owned() };
+        assert!(shown.holds("2\n", "- 1 Mend a typo   \n- 2 Add a test\n"));
+        assert!(shown.holds("1", "- 1 Mend a typo"), "the other one was pushed before");
+        assert!(!shown.holds("3", "- 1 Mend a typo"));
+        assert!(!shown.holds("2", "- 1 Mend a typo\n- 2 Add a backdoor"));
+        assert!(!shown.holds("", ""));
     }
 }

@@ -313,6 +313,20 @@ pub(super) async fn session(
     .await
 }
 
+/// The caller's own session of this id or context.
+async fn find_own_session(
+    doors: &Doors,
+    client: &Client,
+    id: &str,
+    extensions: &Extensions,
+) -> Result<SessionRow, Box<Response>> {
+    check_agent(client)?;
+    let found = doors.store.session_named(&client.scope(), id).await.map_err(store_failed)?;
+    let row = found.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
+    entry_of(extensions).set_context(&row.context_id);
+    Ok(row)
+}
+
 /// The session of this id or context: one of the caller's, or for an admin of anybody's.
 async fn find_session(
     doors: &Doors,

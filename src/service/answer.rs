@@ -1,12 +1,12 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
 use super::send::refused;
-use super::wishes::read_wishes;
+use super::wishes::permit_wishes;
 use super::{Accepted, Client, Service, message};
 use crate::access::Caller;
 use crate::asks::{self, Answered, Answering, Decision, RememberedDecision};
 use crate::clock;
-use crate::session::{Delivery, Origin};
+use crate::session::{Delivery, FailureCode, Origin, Wishes};
 use crate::store::{
     self, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, TraceNote, TraceRow,
     Write,
@@ -266,14 +266,14 @@ impl Service {
         row: Arc<AskRow>,
         decision: Decision,
         message: Option<Message>,
-        (also, answer): (Vec<Write>, (AskState, AskAct)),
+        also: (Vec<Write>, (AskState, AskAct), Option<i32>),
         caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         // One of several answers gets it.
         let Some(answering) = self.asks.begin_answer(&row.id) else {
             return self.answered_meanwhile(log, &row, (&decision, caller)).await;
         };
-        self.carry_out_decision(log, answering, decision, message, (also, answer), caller).await
+        self.carry_out_decision(log, answering, decision, message, also, caller).await
     }
 
     /// The same for an ask that is kept for this decision.
@@ -283,7 +283,7 @@ impl Service {
         answering: Answering,
         decision: Decision,
         message: Option<Message>,
-        (mut also, answer): (Vec<Write>, (AskState, AskAct)),
+        (mut also, answer, expected): (Vec<Write>, (AskState, AskAct), Option<i32>),
         caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         let row = answering.row().clone();
@@ -305,10 +305,11 @@ impl Service {
         });
         let records = message.map(Record::Message).into_iter();
         let records = records.chain([state_record(log, TaskState::Working, refusal)]);
-        let stored =
-            log.record_with(&self.store, also, records.collect(), Durability::Synced).await;
+        let also = (also, expected);
+        let stored = log.record_at(&self.store, also, records.collect(), Durability::Synced).await;
         // Where it could not be stored the ask is open as before.
         let is_stored = stored.map_err(store::Error::incident)?;
+        let is_stored = self.check_taken(log, is_stored, expected).await?;
         answering.settle();
         if !is_stored {
             return Ok(None);
@@ -332,6 +333,14 @@ impl Service {
     ) -> Result<(), Error> {
         // The task is `WORKING` and has no turn: where none comes of this, it ends.
         let mut ending = self.sessions.end_guard(log.clone());
+        let wishes = match self.permit_again(row) {
+            Ok(wishes) => wishes,
+            Err(refusal) => {
+                self.end_refused(log, &refusal).await?;
+                ending.disarm();
+                return Ok(());
+            }
+        };
         let admitted = self.sessions.admit(&log.scope, log.context_id.clone(), true).await;
         let admission = match admitted {
             Ok(admission) => admission,
@@ -366,10 +375,6 @@ impl Service {
                 history.find(|message| message.role == Role::User)
             });
         let about = first.as_ref().map(Message::text_content);
-        // What it wished holds for the rest of its turn too.
-        let agent = self.agents.get(&log.scope.agent);
-        let wishes = first.zip(agent).and_then(|(first, agent)| read_wishes(agent, &first).ok());
-        let wishes = wishes.flatten().map(Arc::new);
         let prompt = Prompt {
             text: match about {
                 Some(about) => format!("{about}\n\n{}", decision.told(&row.ask)),
@@ -398,6 +403,31 @@ impl Service {
         let origin = Origin { remembered, wishes, ..Origin::default() };
         admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
+    }
+
+    /// What the turn of an ask chose, which holds for the rest of the turn, where that is still permitted.
+    fn permit_again(&self, row: &AskRow) -> Result<Option<Arc<Wishes>>, Error> {
+        let sent = row.ask.get("wishes").zip(self.agents.get(&row.scope.agent));
+        sent.map(|(sent, agent)| permit_wishes(agent, &sent.to_string()).map(Arc::new)).transpose()
+    }
+
+    /// Ends a task as failed whose turn cannot go on with what it chose.
+    async fn end_refused(&self, log: &Arc<TaskLog>, refusal: &Error) -> Result<(), Error> {
+        let words = format!(
+            "the turn cannot go on as it began: {}\nsend the message again in the same context with another choice",
+            refusal.message
+        );
+        let message = Message::new(Role::Agent, vec![Part::text(words)]);
+        let state = AskState::Withdrawn;
+        let void = self.asks.forget(log.n).into_iter();
+        let void = void.map(|row| Write::AskGone { id: row.id.clone(), state, act: None });
+        let mut record = state_record(log, TaskState::Failed, Some(message));
+        if let Record::Status(update) = &mut record {
+            let code = FailureCode::Start.word();
+            update.metadata = Some([("failure".to_owned(), code.into())].into_iter().collect());
+        }
+        let ended = log.record_with(&self.store, void.collect(), vec![record], Durability::Synced);
+        ended.await.map(drop).map_err(store::Error::incident)
     }
 }
 

@@ -92,7 +92,7 @@ impl Service {
         let decision = Decision::Deny { reason };
         let act = decision.act(&row, &Arc::from("the server"), &AnswerSource::default());
         let answer = (AskState::Expired, act);
-        self.carry_out_decision(&log, answering, decision, None, (Vec::new(), answer), None)
+        self.carry_out_decision(&log, answering, decision, None, (Vec::new(), answer, None), None)
             .await
             .map(drop)
     }

@@ -7,14 +7,6 @@ use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::task::TaskState;
 use std::sync::Arc;
 
-/// Where a message expects its task to be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    generation: i32,
-    /// The last event at that generation.
-    seq: u64,
-}
-
 impl Service {
     /// The generation of a task at a sequence number, where it is told.
     pub(super) async fn generation(&self, log: &TaskLog, seq: u64) -> Result<Option<i32>, Error> {
@@ -57,14 +49,13 @@ impl Service {
     pub(super) async fn check_generation(
         &self,
         log: &TaskLog,
-        wanted: Option<i32>,
-    ) -> Result<Option<Expected>, Error> {
-        let Some(generation) = wanted else { return Ok(None) };
-        let seq = log.head();
-        let found = log.generation(&self.store, seq).await.map_err(store::Error::incident)?;
-        match found == generation {
-            true => Ok(Some(Expected { generation, seq })),
-            false => Err(mismatch(log, generation, found)),
+        expected: Option<i32>,
+    ) -> Result<(), Error> {
+        let Some(expected) = expected else { return Ok(()) };
+        let found = log.generation(&self.store, log.head()).await;
+        match found.map_err(store::Error::incident)? {
+            found if found == expected => Ok(()),
+            found => Err(mismatch(log, expected, found)),
         }
     }
 
@@ -72,22 +63,32 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// `TaskGenerationMismatch` where the task has moved on from what is expected; when the store fails.
+    /// `TaskGenerationMismatch` where the task has moved on from the generation that is expected; when the store fails.
     pub(super) async fn take_message(
         &self,
         log: &Arc<TaskLog>,
-        (also, expected): (Vec<Write>, Option<Expected>),
+        (also, expected): (Vec<Write>, Option<i32>),
         records: impl FnOnce(TaskState) -> Vec<Record> + Send,
     ) -> Result<bool, Error> {
-        let at = expected.map(|expected| expected.seq);
-        let taken = log.take_message(&self.store, (also, at), records).await;
-        let taken = taken.map_err(store::Error::incident)?;
-        let Some(Expected { generation, .. }) = expected else { return Ok(taken) };
-        if taken || log.state().is_terminal() {
-            return Ok(taken);
+        let taken = log.take_message(&self.store, (also, expected), records).await;
+        self.check_taken(log, taken.map_err(store::Error::incident)?, expected).await
+    }
+
+    /// Whether a message was taken. What was not is refused where its task is not over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::take_message`].
+    pub(super) async fn check_taken(
+        &self,
+        log: &TaskLog,
+        taken: bool,
+        expected: Option<i32>,
+    ) -> Result<bool, Error> {
+        if !taken && !log.state().is_terminal() {
+            self.check_generation(log, expected).await?;
         }
-        let found = log.generation(&self.store, log.head()).await;
-        Err(mismatch(log, generation, found.map_err(store::Error::incident)?))
+        Ok(taken)
     }
 }
 

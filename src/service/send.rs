@@ -4,7 +4,7 @@ use super::answer::{self, Asked};
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
 use super::scope::check_sender;
-use super::{Client, RETRY_SECONDS, Service, beside};
+use super::{Client, RETRY_SECONDS, Service, beside, wishes};
 use crate::agent::Agent;
 use crate::asks::{self, Answered};
 use crate::config::{AtAccountLimit, Replies};
@@ -314,7 +314,8 @@ impl Service {
         if log.state().is_terminal() {
             return Ok(None);
         }
-        let expected = self.check_generation(log, told.wanted).await?;
+        let expected = told.wanted;
+        self.check_generation(log, expected).await?;
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         told.belongs_to(&log.id, &log.context_id);
@@ -325,10 +326,10 @@ impl Service {
             let decision = asks::decide(&ask, &message, self.config.asks.words)?;
             let act = decision.act(&ask, &client.caller.name, &client.source);
             if !ask.ends_turn {
-                let also = (also, (AskState::Answered, act));
-                return self
-                    .decided(log, ask, decision, Some(message), also, Some(&client.caller))
-                    .await;
+                wishes::refuse_in_answer(told.wishes.as_deref())?;
+                let also = (also, (AskState::Answered, act), expected);
+                let caller = Some(&client.caller);
+                return self.decided(log, ask, decision, Some(message), also, caller).await;
             }
             if asks::named(&message).is_some() {
                 told.prompt.text = decision.plain();

@@ -61,9 +61,17 @@ pub(super) fn find_schema(message: &Message) -> Result<Option<Value>, Error> {
 
 /// The wishes of a message, all of which its caller may have.
 pub(super) fn read_wishes(agent: &Agent, message: &Message) -> Result<Option<Wishes>, Error> {
-    let Some(sent) = sent_by(message) else { return Ok(None) };
-    let chosen: Value = serde_json::from_str(sent.text()).unwrap_or_default();
-    let sent: SentWishes = serde_json::from_str(sent.text())
+    sent_by(message).map(|sent| permit_wishes(agent, sent.text())).transpose()
+}
+
+/// The wishes of this text, all of which a caller of the agent may have.
+pub(super) fn permit_wishes(agent: &Agent, text: &str) -> Result<Wishes, Error> {
+    let chosen: Value = serde_json::from_str(text).unwrap_or_default();
+    // An array would be taken by position.
+    if !chosen.is_object() {
+        return Err(Error::invalid(format!("message.metadata.{WISHES}"), "is no JSON object"));
+    }
+    let sent: SentWishes = serde_json::from_str(text)
         .map_err(|error| Error::invalid(format!("message.metadata.{WISHES}"), error.to_string()))?;
     let may = &agent.config.caller_may;
     if let Some(repository) = &sent.repository {
@@ -100,7 +108,19 @@ pub(super) fn read_wishes(agent: &Agent, message: &Message) -> Result<Option<Wis
     let SentWishes { reference, model, effort, permission, budget, results, push, .. } = sent;
     let choice = LaunchChoice { model, effort, permission };
     let budget = budget.map(read_budget).transpose()?.unwrap_or_default();
-    Ok(Some(Wishes { choice, reference, budget, results, push, chosen }))
+    Ok(Wishes { choice, reference, budget, results, push, chosen })
+}
+
+/// Refuses wishes in the answer to an ask: the turn that asked goes on as it began.
+pub(super) fn refuse_in_answer(wishes: Option<&Wishes>) -> Result<(), Error> {
+    let Some(wishes) = wishes else { return Ok(()) };
+    let names = wishes.chosen.as_object().into_iter().flat_map(|chosen| chosen.keys());
+    let names: Vec<_> = names.map(String::as_str).collect();
+    let names = names.join(", ");
+    let words = format!(
+        "the wish `{names}` is refused: an answer goes to the turn that asked, which goes on as it began; send the answer without wishes"
+    );
+    Err(Error::new(ErrorKind::InvalidParams, words).with("wish", names))
 }
 
 impl Service {
@@ -197,4 +217,18 @@ pub fn describe_wishes(may: &CallerMay) -> Value {
         },
         "callerMay": may,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_in_the_answer_to_an_ask_are_refused_by_name() {
+        let wishes = Wishes { chosen: json!({"model": "opus", "push": true}), ..Wishes::default() };
+        let refusal = refuse_in_answer(Some(&wishes)).unwrap_err();
+        assert_eq!(refusal.kind, ErrorKind::InvalidParams);
+        assert!(refusal.message.contains("`model, push` is refused"), "{}", refusal.message);
+        assert_eq!(refuse_in_answer(None), Ok(()));
+    }
 }

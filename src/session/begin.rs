@@ -106,6 +106,19 @@ impl<'a> Begin<'a> {
             // A process that was started ahead knows nothing of what is forked or chosen.
             slot = Box::pin(self.session.give_up_process()).await;
         }
+        if self.lacks_setup() {
+            // Others have the place meanwhile.
+            drop(slot.take());
+            let entered = waiting.take().map_or_else(
+                || live.waiting.enter(&self.turn.log.scope.caller).map_err(|full| fault(&full)),
+                Ok,
+            );
+            let _waiting = entered?;
+            if std::mem::take(&mut has_waited) {
+                Box::pin(self.begin_work()).await?;
+            }
+            Box::pin(self.await_setup()).await?;
+        }
         let mut fetching = None;
         if let Some(source) = self.source_of_clone() {
             // Others have the place meanwhile.
@@ -259,9 +272,6 @@ impl<'a> Begin<'a> {
     /// Makes the folder ready and starts the process.
     pub(super) async fn start(&mut self, slot: Place, files: Vec<File>) -> Result<(), Cause> {
         let deps = self.session.deps.clone();
-        if !self.session.agent.setup.is_ready() {
-            Box::pin(self.await_setup()).await?;
-        }
         let folder = self.make_folder().await?;
         // A folder is set up first; the copy of another session then replaces what the script has made in it.
         let is_fork = self.turn.fork.is_some();

@@ -87,12 +87,26 @@ impl Sessions {
     ///
     /// Why there is none, for people.
     pub async fn make_bundle(&self, agent: &Agent, row: &SessionRow) -> Result<Bundle, NoBundle> {
+        let place = self.live.bundles.try_take(&row.scope.caller).ok_or(NoBundle::Busy)?;
+        self.make_bundle_at(place, agent, row).await
+    }
+
+    /// The same, with a place among the gits that was waited for.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, for people.
+    pub(super) async fn make_bundle_at(
+        &self,
+        place: Place,
+        agent: &Agent,
+        row: &SessionRow,
+    ) -> Result<Bundle, NoBundle> {
         let checkout = row.checkout.as_ref();
         let checkout =
             checkout.ok_or_else(|| "the session is no clone of a repository".to_owned())?;
         let args = [checkout.branch.as_str(), checkout.base.as_str()];
         let only = OnlyBundle::new(&self.live, &row.id)?;
-        let place = self.live.bundles.try_take(&row.scope.caller).ok_or(NoBundle::Busy)?;
         let (process, confinement) =
             start_git(&self.deps, agent, &row.id, (SCRIPT, &args[..])).await?;
         let mut bundle = Bundle {

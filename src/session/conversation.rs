@@ -25,7 +25,7 @@ use super::running::Running;
 use super::silence::Silence;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
-use super::{Answer as PersonAnswer, Delivery, Interruption, SessionDeps};
+use super::{Answer as PersonAnswer, Delivery, Interruption, SessionDeps, Wishes};
 use crate::agent::{Agent, SessionStderr};
 use crate::asks::RememberedDecision;
 use crate::budget::Meter;
@@ -68,6 +68,8 @@ pub(super) struct Conversation<'a> {
     has_grant: bool,
     log: &'a Arc<TaskLog>,
     prompt: &'a Prompt,
+    /// What its message wants beside its words.
+    wishes: Option<&'a Wishes>,
     translator: &'a mut Translator,
     clock: &'a mut TurnClock,
     meter: &'a mut Meter,
@@ -149,7 +151,7 @@ impl<'a> Conversation<'a> {
             disk,
             ..
         } = session;
-        let CurrentTurn { log, prompt, translator, clock, meter, closing, .. } = turn;
+        let CurrentTurn { log, prompt, wishes, translator, clock, meter, closing, .. } = turn;
         let running = running.as_mut().expect("the process was just started or found");
         let tells_calls = agent.config.driver == DriverKind::Claude;
         Self {
@@ -165,6 +167,7 @@ impl<'a> Conversation<'a> {
             has_grant: false,
             log,
             prompt,
+            wishes: wishes.as_deref(),
             translator,
             clock: clock.as_mut().expect("it was started when the task became `WORKING`"),
             meter: meter.as_mut().expect("it was made before the agent was reached"),

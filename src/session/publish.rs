@@ -11,13 +11,16 @@ mod at_end;
 
 pub(super) use at_end::{finish_answered, publish_at_end};
 
+use super::activity::SessionState;
 use super::bundle::NoBundle;
 use super::live::LiveSessions;
 use super::unsaved::start_git;
 use super::{SessionDeps, Sessions};
 use crate::agent::Agent;
 use crate::config::{AskPolicy, Bytes, WorkspacePush, fill_places};
-use crate::repository::{CloneSource, NotPushed, NotRequested, PushFolder, RequestWish};
+use crate::repository::{
+    CloneSource, NotPushed, NotRequested, PushFolder, RequestWish, ShownCommits,
+};
 use crate::store::{Checkout, SessionRow};
 use pilothouse_sandbox::workspace::hear_setup;
 use serde_json::{Value, json};
@@ -198,7 +201,11 @@ impl Sessions {
         wish: &PushWish,
     ) -> Result<Publication, NotPublished> {
         let key = super::SessionKey::of(row);
-        let is_busy = self.live.map.lock().get(&key).is_some_and(|handle| handle.is_busy());
+        let is_busy = self.live.map.lock().get(&key).is_some_and(|handle| {
+            // One that waits for a person is in the middle of its work.
+            let waits = matches!(handle.activity.borrow().state, SessionState::Waiting(_));
+            waits || handle.is_busy()
+        });
         if is_busy {
             return Err(NotPublished::Busy);
         }
@@ -290,7 +297,8 @@ impl Publisher {
         let folder = mirror.make_push_folder().map_err(failed)?;
         self.bring_bundle(&folder, mirror.room()).await?;
         let ReadyBranch { branch, commit, .. } = &ready;
-        let pushing = mirror.push(&self.deps.launcher, &folder, (branch, commit));
+        let shown = ShownCommits { count: ready.count, lines: &ready.commits, one_line };
+        let pushing = mirror.push(&self.deps.launcher, &folder, (branch, commit), &shown);
         let patience = self.deps.config.timeouts.publish;
         let late = |_| {
             let words = format!("it took longer than {patience} (`timeouts.publish`)");
@@ -332,8 +340,9 @@ impl Publisher {
         let failed =
             |error: std::io::Error| NotPublished::Git(format!("could not be heard: {error}"));
         let sessions = Sessions { deps: self.deps.clone(), live: self.live.clone() };
-        let bundle = sessions.make_bundle(&self.agent, &self.row).await;
-        let mut bundle = bundle?;
+        // A push that a person has allowed does not fail because others run.
+        let place = self.live.bundles.request(&self.row.scope.caller).place().await;
+        let mut bundle = sessions.make_bundle_at(place, &self.agent, &self.row).await?;
         let mut file = tokio::fs::File::create(folder.bundle()).await.map_err(failed)?;
         let mut written = 0u64;
         while let Some(piece) = bundle.next().await.map_err(NotPublished::Git)? {

@@ -4,7 +4,7 @@
 # subjects.
 set -eu
 branch=$1 base=$2 message=$3
-export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 LC_ALL=C
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_NO_REPLACE_OBJECTS=1 LC_ALL=C
 git() {
     command git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c commit.gpgSign=false -c gc.auto=0 "$@"
 }
@@ -20,6 +20,6 @@ if [ -n "$status" ]; then
 fi
 new="refs/heads/$branch --not --exclude=origin/$branch --remotes $base"
 # The parts are names of git's, without spaces.
-git log --format='- %h %s' --max-count=20 $new
+git log --format='- %h %<(200,trunc)%s' --abbrev=12 --max-count=20 $new
 printf '%s %s %s\n' "$(git rev-parse --verify "refs/heads/$branch")" "$(git rev-list --count $new)" \
     "$(git rev-parse --verify --quiet "refs/remotes/origin/$branch" || echo none)"

@@ -485,7 +485,7 @@ fn new_session(agent: &Agent, key: &SessionKey) -> SessionRow {
         conversation: None,
         ready: !agent.needs_setup(),
         checkout: None,
-        setup: agent.current_setup().map(|setup| setup.digest.clone()),
+        setup: agent.choose_setup(),
         created: now,
         used: now,
     }

@@ -11,7 +11,7 @@ pub struct Wishes {
     pub choice: LaunchChoice,
     /// The branch, tag or commit at which a new session begins.
     pub reference: Option<String>,
-    /// What its task may use, where that is less than the configured ceilings.
+    /// What its task may have used during the turn, where that is less than the configured ceilings.
     pub budget: Budget,
     /// Patterns of further files that are artifacts of the turn.
     pub results: Vec<String>,
@@ -19,4 +19,29 @@ pub struct Wishes {
     pub push: Option<bool>,
     /// The same as it was said, for the answer.
     pub chosen: Value,
+}
+
+impl Wishes {
+    /// Notes what the turn chose in an ask of it, which may be answered when its process is gone.
+    pub(super) fn note_in(wishes: Option<&Self>, ask: &mut Value) {
+        if let Some(wishes) = wishes {
+            ask["wishes"] = wishes.chosen.clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_ask_holds_what_the_turn_that_asks_has_chosen_and_nothing_where_it_chose_nothing() {
+        let mut ask = json!({"kind": "tool"});
+        Wishes::note_in(None, &mut ask);
+        assert_eq!(ask, json!({"kind": "tool"}));
+        let wishes = Wishes { chosen: json!({"permission": "plan"}), ..Wishes::default() };
+        Wishes::note_in(Some(&wishes), &mut ask);
+        assert_eq!(ask["wishes"], json!({"permission": "plan"}));
+    }
 }

@@ -381,9 +381,13 @@ impl Store {
     }
 
     /// What the spans of a task need beside its events, in its order, at most so many.
-    pub async fn trace_notes(&self, n: i64, most: u32) -> Result<Vec<TraceRow>, Error> {
+    pub async fn trace_notes(
+        &self,
+        n: i64,
+        (behind, most): (u32, u32),
+    ) -> Result<Vec<Option<TraceRow>>, Error> {
         match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.trace_notes(n, most).await,
+            Backend::Sqlite(sqlite) => sqlite.trace_notes(n, (behind, most)).await,
         }
     }
 

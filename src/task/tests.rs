@@ -71,3 +71,34 @@ async fn a_read_that_is_given_up_keeps_no_connection() {
     }
     assert!(store.task(&log.scope, &log.id).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_message_of_the_caller_leaves_its_task_at_the_generation_that_is_expected() {
+    let (store, log) = working().await;
+    let said = || vec![Record::Message(Message::user_text("more"))];
+    let known = log.generation(&store, log.head()).await.unwrap();
+    log.record(&store, said(), Durability::Written).await.unwrap();
+    let expected = (Vec::new(), Some(known));
+    assert!(log.take_message(&store, expected, |_| said()).await.unwrap());
+    let (id, context) = (log.id.clone(), log.context_id.clone());
+    let works = TaskStatusUpdateEvent::new(id, context, TaskStatus::now(TaskState::Working));
+    log.record(&store, vec![Record::Status(works)], Durability::Written).await.unwrap();
+    let expected = (Vec::new(), Some(known));
+    assert!(!log.take_message(&store, expected, |_| said()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_generation_is_the_same_from_memory_and_from_the_store() {
+    let (store, log) = working().await;
+    let said = Record::Message(Message::user_text("more"));
+    let records = std::iter::once(said).chain(canceled(&log)).collect();
+    log.record(&store, records, Durability::Written).await.unwrap();
+    let row = store.task(&log.scope, &log.id).await.unwrap().unwrap();
+    let cold = Tasks::new(store.clone()).hold(&row);
+    for (seq, generation) in [(2, 1), (3, 2), (1, 1), (3, 2)] {
+        assert_eq!(log.generation(&store, seq).await.unwrap(), generation, "{seq}");
+        assert_eq!(cold.generation(&store, seq).await.unwrap(), generation, "{seq}");
+    }
+    cold.jump(10);
+    assert_eq!(cold.generation(&store, cold.head()).await.unwrap(), 2);
+}

@@ -3,13 +3,13 @@
 //! # How it works
 //!
 //! What ends (a turn, a request) puts a job of a few words into a bounded queue and goes on. One task takes the jobs,
-//! derives the spans of a turn from the store ([`Trace`]), and sends them. A collector that is slow or gone fills the
+//! derives the spans of a turn from the store ([`TurnExports`]), and sends them. A collector that is slow or gone fills the
 //! queue; what has no place in it is left out and counted. Nothing waits for it but the stop of the server, for
 //! `telemetry.flush`.
 
 use super::Entry;
 use super::trace::{
-    Content, Span, SpanAttribute, SpanEvent, SpanKind, Trace, TracedTask, trace_of_task,
+    Content, Span, SpanAttribute, SpanEvent, SpanKind, TracedTask, TurnExports, trace_of_task,
 };
 use crate::config::{Conventions, Exporter, Sampler, Telemetry as Settings};
 use crate::store::{SpanId, Store, TraceContext, TraceNote};
@@ -63,8 +63,8 @@ pub(super) struct Otlp {
 
 /// What has ended.
 enum Job {
-    /// A turn, up to this event of its task.
-    Turn(TracedTask, u64),
+    /// A turn, up to this event of its task and this moment.
+    Turn(TracedTask, (u64, Timestamp)),
     /// A request.
     Request(Box<EndedRequest>),
 }
@@ -89,6 +89,7 @@ struct Sender {
     sampler: Sampler,
     conventions: Conventions,
     content: Option<Content>,
+    turns: TurnExports,
     counts: SpanCounts,
     /// Whether the last request to the collector failed.
     fails: AtomicBool,
@@ -115,6 +116,7 @@ impl Otlp {
             sampler: exporter.sampler,
             conventions: settings.conventions,
             content,
+            turns: TurnExports::default(),
             counts: counts.clone(),
             fails: AtomicBool::new(false),
             scope: InstrumentationScope::builder("pilothouse")
@@ -131,7 +133,7 @@ impl Otlp {
 
     /// A turn of a task has ended.
     pub(super) fn turn_ended(&self, task: TracedTask, upto: u64) {
-        self.put(Job::Turn(task, upto));
+        self.put(Job::Turn(task, (upto, Timestamp::now())));
     }
 
     /// A request was answered.
@@ -237,7 +239,7 @@ impl HttpClient for Collector {
 
 impl Sender {
     /// Takes jobs until the server stops, and then those that wait.
-    async fn run(self, mut waiting: mpsc::Receiver<Job>, stop: CancellationToken) {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Job>, stop: CancellationToken) {
         let mut group = Vec::with_capacity(GROUP.0);
         loop {
             tokio::select! {
@@ -276,15 +278,16 @@ impl Sender {
         }
     }
 
-    async fn derive(&self, job: Job) -> Vec<SpanData> {
+    async fn derive(&mut self, job: Job) -> Vec<SpanData> {
         match job {
             Job::Turn(task, upto) => {
-                let trace = Trace::read(&self.store, &task, upto, self.content.as_ref()).await;
-                let Ok(trace) = trace else {
+                let turns = self.turns.take(&self.store, &task, upto, self.content.as_ref()).await;
+                let Ok(turns) = turns else {
                     self.counts.dropped.inc();
                     return Vec::new();
                 };
-                let spans = trace.into_last_turn().into_iter();
+                self.counts.dropped.inc_by(turns.left_out);
+                let spans = turns.spans.into_iter();
                 // The request's own span comes from where it was answered.
                 let spans = spans.filter(|span| span.kind != SpanKind::Request);
                 spans.filter(|span| self.samples(span)).map(|span| self.convert(span)).collect()
@@ -302,8 +305,8 @@ impl Sender {
             request;
         let parent = match (context.parent, &task) {
             (None, Some((_, Some(n)))) => {
-                let notes = self.store.trace_notes(*n, 1).await.unwrap_or_default();
-                notes.into_iter().find_map(|row| match row.note {
+                let notes = self.store.trace_notes(*n, (0, 1)).await.unwrap_or_default();
+                notes.into_iter().flatten().find_map(|row| match row.note {
                     TraceNote::Message(first) => first.parent.map(|parent| (parent, false)),
                     TraceNote::Parked | TraceNote::Resumed | TraceNote::Calls { .. } => None,
                 })

@@ -8,6 +8,7 @@
 //! again, also after a restart, gets the same.
 
 mod derive;
+mod export;
 pub mod names;
 
 pub use names::SpanAttribute;
@@ -16,7 +17,8 @@ use crate::config::Conventions;
 use crate::store::{Error, EventsPart, Kind, Scope, SpanId, Store, TraceId};
 use crate::task::TaskLog;
 pub(super) use derive::trace_of_task;
-use derive::{Sources, derive};
+use derive::{Derivation, Finished, derive};
+pub(super) use export::TurnExports;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -24,6 +26,9 @@ use std::sync::Arc;
 
 /// Spans of one task at most; those of further turns are left out.
 const MOST_SPANS: usize = 10_000;
+
+/// Notes and asks of one task that are read, at most.
+const MOST_ROWS: u32 = 10_000;
 
 /// What one read of the store brings.
 const READ_BYTES: usize = 256 * 1024;
@@ -140,38 +145,16 @@ impl Trace {
         upto: u64,
         content: Option<&Content>,
     ) -> Result<Self, Error> {
-        let most = u32::try_from(MOST_SPANS).unwrap_or(u32::MAX);
-        let sources = Sources {
-            notes: store.trace_notes(task.n, most).await?,
-            asks: store.asks_of_task(task.n, most).await?,
-            content: content.cloned(),
-        };
-        let mut derivation = derive(task, sources);
+        let mut derivation = derive(task, content.cloned());
+        derivation.hear_notes(store.trace_notes(task.n, (0, MOST_ROWS)).await?);
         let mut after = 0;
         while after < upto && derivation.len() < MOST_SPANS {
-            let events = store
-                .events_in_part(EventsPart {
-                    n: task.n,
-                    after,
-                    upto,
-                    bytes: READ_BYTES,
-                    without: content.is_none().then_some(Kind::Artifact),
-                    largest: LARGEST_EVENT,
-                })
-                .await?;
-            after = events.last().map_or(upto, |event| event.seq);
-            events.iter().for_each(|event| derivation.add(event));
+            after = read_part(store, task, &mut derivation, (after, upto)).await?;
         }
-        let truncated = after < upto;
-        Ok(derivation.finish(truncated))
-    }
-
-    /// The spans that leave with the end of the last turn that has ended.
-    pub fn into_last_turn(self) -> Vec<Span> {
-        let ended = self.spans.iter().filter(|span| span.ended.is_some());
-        let last = ended.map(|span| span.turn).max().unwrap_or(0);
-        let spans = self.spans.into_iter();
-        spans.filter(|span| span.turn == last && span.ended.is_some()).collect()
+        let asks = store.asks_of_task(task.n, MOST_ROWS).await?;
+        let end = Timestamp::from_millisecond(i64::MAX);
+        let Finished { id, spans, left_out, .. } = derivation.finish(&asks, end);
+        Ok(Self { id, spans, truncated: after < upto || left_out > 0 })
     }
 
     /// The trace as callers read it.
@@ -179,6 +162,27 @@ impl Trace {
         let spans: Vec<_> = self.spans.iter().map(|span| span.to_json(conventions)).collect();
         json!({"traceId": self.id, "spans": spans, "truncated": self.truncated})
     }
+}
+
+/// Takes in the next events up to one of them; the last one that was taken in.
+async fn read_part(
+    store: &Store,
+    task: &TracedTask,
+    derivation: &mut Derivation,
+    (after, upto): (u64, u64),
+) -> Result<u64, Error> {
+    let events = store
+        .events_in_part(EventsPart {
+            n: task.n,
+            after,
+            upto,
+            bytes: READ_BYTES,
+            without: (!derivation.has_content()).then_some(Kind::Artifact),
+            largest: LARGEST_EVENT,
+        })
+        .await?;
+    events.iter().for_each(|event| derivation.add(event));
+    Ok(events.last().map_or(upto, |event| event.seq))
 }
 
 impl Span {

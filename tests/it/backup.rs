@@ -10,10 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A command of the operator's, in the server's folder.
 fn operate(world: &World, args: &[&str]) -> Output {
+    operate_in(world, "cwd", args)
+}
+
+fn operate_in(world: &World, folder: &str, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pilothouse"))
         .args(args)
         .arg("--trust-folder")
-        .current_dir(world.path("cwd"))
+        .current_dir(world.path(folder))
         .env_clear()
         .env("HOME", world.path("home"))
         .output()
@@ -23,6 +27,13 @@ fn operate(world: &World, args: &[&str]) -> Output {
 fn words(output: &Output) -> String {
     let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     String::from_utf8_lossy(&both).into_owned()
+}
+
+/// The names in an archive.
+fn list_names(archive: &Path) -> String {
+    let listed = Command::new("tar").arg("-tf").arg(archive).output().unwrap();
+    assert!(listed.status.success(), "{}", words(&listed));
+    words(&listed)
 }
 
 /// What the server keeps is moved away.
@@ -104,7 +115,9 @@ fn a_restore_refuses_a_folder_that_is_used_and_a_file_that_is_not_whole() {
     let name = file.to_str().unwrap().to_owned();
     assert!(operate(&world, &["backup", &name]).status.success());
     let again = operate(&world, &["backup", &name]);
-    assert!(!again.status.success() && words(&again).contains("exists"), "{}", words(&again));
+    let said = words(&again);
+    assert_eq!(again.status.code(), Some(2), "{said}");
+    assert!(said.contains("exists, and a backup replaces nothing"), "{said}");
     let refused = |world: &World, why: &str| {
         let output = operate(world, &["restore", &name]);
         assert!(!output.status.success() && words(&output).contains(why), "{}", words(&output));
@@ -119,13 +132,13 @@ fn a_restore_refuses_a_folder_that_is_used_and_a_file_that_is_not_whole() {
     let kept = whole.windows(4).position(|bytes| bytes == b"kept").unwrap();
     for (bytes, why) in [
         (changed(kept), "its digest differs"),
-        (whole[..whole.len() / 2].to_vec(), "cannot be"),
+        (whole[..whole.len() / 2].to_vec(), "no backup, or not whole"),
         (whole[..whole.len() - 2048].to_vec(), "no end"),
-        (b"no archive".to_vec(), ""),
+        (b"no archive".to_vec(), "no backup, or not whole"),
     ] {
         fs::write(&file, &bytes).unwrap();
         let output = operate(&world, &["restore", &name]);
-        assert!(!output.status.success(), "{why}: {}", words(&output));
+        assert!(!output.status.success() && words(&output).contains(why), "{}", words(&output));
     }
     world.stop();
     lose(&world);
@@ -138,4 +151,66 @@ fn a_restore_refuses_a_folder_that_is_used_and_a_file_that_is_not_whole() {
     world.restart();
     let tasks = world.rpc("ListTasks", json!({}));
     assert_eq!(tasks["totalSize"], 1, "{tasks}");
+}
+
+#[test]
+fn a_backup_from_another_folder_has_the_workspaces_of_the_server_and_a_restore_names_them() {
+    let mut world = World::start();
+    world.say("write kept.txt inside");
+    world.stop();
+    let file = world.path("backup.tar");
+    let (name, state) = (file.to_str().unwrap(), world.path("state"));
+    let backup = ["backup", name, "--state-dir", state.to_str().unwrap()];
+    let output = operate_in(&world, "home", &backup);
+    let (work, said) = (world.path("work"), words(&output));
+    assert!(said.contains(&format!("1 workspaces in {}\n", work.display())), "{said}");
+    assert!(list_names(&file).contains("/kept.txt\n"));
+    let new = world.path("new");
+    fs::write(
+        world.path("home/pilothouse.yaml"),
+        "agents: {fake: {driver: command, program: /bin/true}}\n",
+    )
+    .unwrap();
+    let output =
+        operate_in(&world, "home", &["restore", name, "--state-dir", new.to_str().unwrap()]);
+    let said = words(&output);
+    assert!(said.contains(&format!("they were in {}", work.display())), "{said}");
+    // Where the sessions of the store have none, the backup says so.
+    fs::rename(&work, world.path("work.lost")).unwrap();
+    fs::remove_file(&file).unwrap();
+    let said = words(&operate_in(&world, "home", &backup));
+    assert!(said.contains("1 sessions have none there"), "{said}");
+}
+
+#[test]
+fn a_store_by_a_whole_path_is_kept_once_and_a_restore_replaces_none_and_no_log_of_one() {
+    let described = World::describe();
+    let store = described.path("state").join("own.db");
+    let mut world = described.config(json!({"store": {"path": store}})).start();
+    world.say("say kept");
+    let file = world.path("backup.tar");
+    let name = file.to_str().unwrap();
+    assert!(operate(&world, &["backup", name]).status.success());
+    let names = list_names(&file);
+    assert!(names.contains("store.db") && !names.contains("own.db"), "{names}");
+    world.stop();
+    lose(&world);
+    let elsewhere = world.path("elsewhere");
+    let store = elsewhere.join("own.db");
+    fs::create_dir(&elsewhere).unwrap();
+    world.rewrite(json!({"store": {"path": store}}));
+    for left in ["own.db", "own.db-wal"] {
+        fs::write(elsewhere.join(left), "of another").unwrap();
+        let said = words(&operate(&world, &["restore", name]));
+        assert!(said.contains(&format!("{left} exists")), "{said}");
+        assert_eq!(fs::read_to_string(elsewhere.join(left)).unwrap(), "of another");
+        fs::remove_file(elsewhere.join(left)).unwrap();
+    }
+    let output = operate(&world, &["restore", name]);
+    assert!(output.status.success(), "{}", words(&output));
+    let left: Vec<_> =
+        fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["own.db"]);
+    world.restart();
+    assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], 1);
 }

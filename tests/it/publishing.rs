@@ -184,6 +184,19 @@ fn post(world: &World, context: &str, token: &str, body: &Value) -> (u16, String
 }
 
 #[test]
+fn a_replacement_hides_no_commit_from_the_person_who_looks_at_a_push() {
+    let described = Wall::covering().shell();
+    let forge = Forge::start(&described);
+    let world = described.config(forge.config("github", TOKEN, json!({}))).start();
+    let script = "echo evil > evil; git add evil; git commit -qm 'Add a backdoor'; \
+                  harmless=$(git commit-tree -p HEAD~1 -m 'Mend a typo' 'HEAD^{tree}'); git replace HEAD $harmless";
+    assert_eq!(state(&world.send(message_in("a", script))), "COMPLETED");
+    let (code, said) = push(&world, &["a"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("Add a backdoor") && !said.contains("Mend a typo"), "{said}");
+}
+
+#[test]
 fn a_session_is_pushed_once_with_a_request_at_each_forge_and_a_credential_that_it_never_sees() {
     let described = Wall::covering().shell();
     let forge = Forge::start(&described);

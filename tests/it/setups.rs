@@ -1,12 +1,14 @@
 //! Set-ups that are built in a phase of their own (`agents.*.setup.sources`, `script`): once for all sessions, in a
 //! sandbox, bounded, and whole or not there at all.
 
+use crate::bindings::BINDINGS;
 use crate::building::Builder;
 use crate::processes::await_some;
-use crate::reading::{answer, message_in, state, words};
+use crate::reading::{answer, message, message_in, state, words};
 use crate::repositories::{SmartHttp, commit, git, repository};
 use crate::walls::{WALLS, Wall};
 use crate::world::{World, await_end};
+use pilothouse_a2a::operation::Operation;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -328,6 +330,44 @@ fn a_credential_that_an_agent_has_inside_is_named_at_the_start_and_on_its_card()
     assert!(!world.stderr().contains("s3cret"));
     let card = world.get("/.well-known/agent-card.json", &[("A2A-Version", "1.0")]).json();
     assert!(card.to_string().contains("\"secretsInside\":[\"GH_TOKEN\"]"), "{card:#}");
+}
+
+#[test]
+fn a_changed_set_up_that_fails_is_tried_again_for_the_next_new_session() {
+    let described = shell().file("set-up.sh", 0o755, "echo old > ~/which\n");
+    let fixed = described.path("cues").join("fixed").display().to_string();
+    let mut world = setup(described, json!({"script": "set-up.sh"})).start();
+    assert_eq!(say(&world, "one", "cat ~/which"), "old");
+    let script = format!("test -e {fixed} && echo new > ~/which\n");
+    fs::write(world.path("cwd/set-up.sh"), script).unwrap();
+    world.restart();
+    await_some("the failure", world.patience(), || {
+        world.stderr().contains("could not be built").then_some(())
+    });
+    world.cue("fixed");
+    assert_eq!(say(&world, "two", "cat ~/which"), "old");
+    await_some("a session with the new one", world.patience(), || {
+        let context = uuid::Uuid::new_v4().to_string();
+        (say(&world, &context, "cat ~/which") == "new").then_some(())
+    });
+}
+
+#[test]
+fn a_session_that_waits_for_its_set_up_holds_no_place_among_the_processes() {
+    let described = World::describe();
+    let cue = described.path("cues").join("go").display().to_string();
+    let script = format!("while [ ! -e {cue} ]; do sleep 0.02; done");
+    let other = described.config["agents"]["fake"].clone();
+    let world = setup(described.file("set-up.sh", 0o644, &script), json!({"script": "set-up.sh"}))
+        .config(json!({"agents": {"other": other}, "processes": {"max": 1}}))
+        .start();
+    let id = world.begin("say built");
+    world.await_task(&id, "the build", |task| words(task).contains("is being built"));
+    let door = world.through(BINDINGS[0]).agent("other");
+    let task = door.well(Operation::SendMessage, &message("say free"))["task"].take();
+    assert_eq!(state(&task), "COMPLETED", "{task:#}");
+    world.cue("go");
+    assert_eq!(answer(&world.await_state(&id, &["COMPLETED", "FAILED"])).trim(), "built");
 }
 
 /// Runs a command of the set-ups to its end; whether it succeeded, and what it said.

@@ -189,6 +189,18 @@ impl Agent {
         self.setup.current()
     }
 
+    /// The digest of what a session that begins now is set up with. Where the last try to build the one of today has
+    /// failed, it is tried again, without waiting for it.
+    pub fn choose_setup(&self) -> Option<String> {
+        if let Some(built) = self.setup.built() {
+            let has_failed = built.state.borrow().failure.is_some();
+            if has_failed {
+                built.request();
+            }
+        }
+        self.setup.current().map(|setup| setup.digest.clone())
+    }
+
     /// Folders of sessions that begin with this revision.
     pub fn workspaces_of(&self, setup: Option<&SetupRevision>) -> Workspaces {
         match setup.filter(|_| self.setup.built().is_some()) {

@@ -1,8 +1,8 @@
 //! `pilothouse restore`: an archive is checked, unpacked beside its place, and moved there.
 
 use super::{
-    BLOCK, BackupDescription, DESCRIPTION, DIGEST, FORM, STATE, STORE, StateArgs, UNPACKED,
-    WORKSPACES, hex, of_store,
+    BLOCK, BackupDescription, DESCRIPTION, DIGEST, FORM, RESTORING, STATE, STORE, StateArgs,
+    UNPACKED, WORKSPACES, find_store_name, hex, is_left_out, of_store,
 };
 use crate::client::exit;
 use crate::client::failure::{Failure, causes};
@@ -42,12 +42,13 @@ impl RestoreArgs {
         let roots = find_places(&config, &description)?;
         // A server that is started meanwhile finds the folder in use.
         check_empty(&config.state_dir, "the state folder")?;
+        check_no_store(&config)?;
         let holder = format!("a restore by process {}", std::process::id());
         let claim = Claim::new(&config, &holder).map_err(|error| of_store(&error))?;
         for root in &roots {
             check_empty(root, "the folder of workspaces")?;
         }
-        let places = RestorePlaces { config: &config, roots };
+        let places = RestorePlaces::of(&config, roots)?;
         let restored = places.unpack(archive).and_then(|()| {
             store::check_copy(&places.unpacked_store()).map_err(|error| of_store(&error))?;
             places.move_all().map_err(broken)
@@ -55,6 +56,9 @@ impl RestoreArgs {
         places.remove_unpacked();
         restored?;
         drop(claim);
+        for (number, root) in places.roots.iter().enumerate() {
+            println!("{}", describe_root(root, description.paths.get(number)));
+        }
         println!(
             "restored into {} what pilothouse {} had at {}; start the server with `pilothouse serve`",
             config.state_dir.display(),
@@ -67,12 +71,15 @@ impl RestoreArgs {
 
 /// Reads an archive to its end and compares its digest; what it says of itself.
 fn check(archive: &mut impl Read) -> io::Result<BackupDescription> {
+    // The reader of the format has one kind of error for an archive that ends too early, and for what is none.
+    let unreadable =
+        |error: io::Error| io::Error::other(format!("it is no backup, or not whole ({error})"));
     let hash = RefCell::new(Lagging::default());
     let mut description = None;
     let mut archive = tar::Archive::new(HashingReader { inner: archive, hash: &hash });
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
+    for entry in archive.entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        let path = entry.path().map_err(unreadable)?.into_owned();
         if path == Path::new(DESCRIPTION) {
             let mut text = Vec::new();
             entry.by_ref().take(DESCRIPTION_BYTES).read_to_end(&mut text)?;
@@ -94,6 +101,39 @@ fn check(archive: &mut impl Read) -> io::Result<BackupDescription> {
         }
     }
     Err(io::Error::other("it has no end: the backup was interrupted, or it is none"))
+}
+
+/// Where workspaces are now, and what the operator has to know where they were elsewhere.
+fn describe_root(root: &Path, before: Option<&PathBuf>) -> String {
+    let workspaces = fs::read_dir(root).into_iter().flatten().count();
+    let now = format!("{workspaces} workspaces are in {}", root.display());
+    match before.filter(|before| *before != root) {
+        None => now,
+        Some(before) => format!(
+            "{now}; they were in {}: start the server so that this is its `workspace.path`",
+            before.display()
+        ),
+    }
+}
+
+/// Refuses a store that is there: it would be lost, and what its log has would be added to the one that is restored.
+fn check_no_store(config: &Config) -> Result<(), Failure> {
+    let store = config.state_dir.join(&config.store.path);
+    let found = ["", "-wal", "-shm"].map(|end| append_to_name(&store, end));
+    match found.iter().find(|file| fs::symlink_metadata(file).is_ok()) {
+        None => Ok(()),
+        Some(file) => Err(Failure::usage(format!(
+            "the store is to be restored to {}, and {} exists; move it away, or set `store.path` to another file",
+            store.display(),
+            file.display()
+        ))),
+    }
+}
+
+fn append_to_name(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// Where the workspaces of an archive go: where the configuration of today has those of their agents.
@@ -129,25 +169,41 @@ fn check_empty(folder: &Path, what: &str) -> Result<(), Failure> {
 struct RestorePlaces<'a> {
     config: &'a Config,
     roots: Vec<PathBuf>,
+    store: PathBuf,
+    /// Its name in the state folder, where it lies there.
+    store_name: Option<String>,
 }
 
-impl RestorePlaces<'_> {
+impl<'a> RestorePlaces<'a> {
+    /// Makes the folder of the store.
+    fn of(config: &'a Config, roots: Vec<PathBuf>) -> Result<Self, Failure> {
+        let store = config.state_dir.join(&config.store.path);
+        let made = store.parent().map_or(Ok(()), fs::create_dir_all);
+        let store_name = made.and_then(|()| find_store_name(config)).map_err(|error| {
+            Failure::new(exit::UNAVAILABLE, format!("{}: {error}", store.display()))
+        })?;
+        Ok(Self { config, roots, store, store_name })
+    }
+
     fn unpacked(&self) -> PathBuf {
         self.config.state_dir.join(UNPACKED)
     }
 
     fn unpacked_store(&self) -> PathBuf {
-        self.unpacked().join(STORE)
+        // Beside its place: it is moved there whole, also where that is on another disk than the state folder.
+        append_to_name(&self.store, RESTORING)
     }
 
     /// The folder in which an entry is unpacked; none for one that belongs nowhere.
-    fn of(&self, path: &Path) -> Option<PathBuf> {
+    fn find_folder(&self, path: &Path) -> Option<PathBuf> {
         let mut names = path.components().filter_map(|component| match component {
             Component::Normal(name) => name.to_str(),
             _ => None,
         });
         match (names.next()?, names.next()) {
-            (STORE, None) | (STATE, Some(_)) => Some(self.unpacked()),
+            (STATE, Some(name)) => {
+                (!is_left_out(self.store_name.as_deref(), name)).then(|| self.unpacked())
+            }
             (WORKSPACES, Some(number)) => {
                 Some(self.roots.get(number.parse::<usize>().ok()?)?.join(UNPACKED))
             }
@@ -169,7 +225,11 @@ impl RestorePlaces<'_> {
         for entry in archive.entries().map_err(unreadable)? {
             let mut entry = entry.map_err(unreadable)?;
             let path = entry.path().map_err(unreadable)?.into_owned();
-            let Some(place) = self.of(&path) else { continue };
+            if path == Path::new(STORE) {
+                let store = self.unpacked_store();
+                entry.unpack(&store).map_err(|error| failure(&store, &error))?;
+            }
+            let Some(place) = self.find_folder(&path) else { continue };
             let made = fs::create_dir_all(&place).and_then(|()| entry.unpack_in(&place));
             made.map_err(|error| failure(&path, &error))?;
             if entry.header().entry_type().is_dir() {
@@ -190,20 +250,18 @@ impl RestorePlaces<'_> {
 
     /// Moves what was unpacked to its place.
     fn move_all(&self) -> io::Result<()> {
-        let store = self.config.state_dir.join(&self.config.store.path);
-        if let Some(parent) = store.parent() {
-            fs::create_dir_all(parent)?;
-        }
         move_entries(&self.unpacked().join(STATE), &self.config.state_dir)?;
         for (number, root) in self.roots.iter().enumerate() {
             let from = root.join(UNPACKED).join(WORKSPACES).join(number.to_string());
             move_entries(&from, root)?;
         }
         // The last step: without it a server would begin with an empty store.
-        fs::rename(self.unpacked_store(), store)
+        fs::rename(self.unpacked_store(), &self.store)
     }
 
     fn remove_unpacked(&self) {
+        // There is none where it was moved to its place.
+        let _ = fs::remove_file(self.unpacked_store());
         let folders = self.roots.iter().map(|root| root.join(UNPACKED)).chain([self.unpacked()]);
         for folder in folders.filter(|folder| folder.exists()) {
             if let Err(error) = remove_folder(&folder) {

@@ -4,10 +4,9 @@
 use super::super::Doors;
 use super::files::attachment;
 use super::{any_task, carry_out, entry_of, failed, not_there, store_failed};
-use crate::server::answers::AT_HAND;
 use crate::store::{self, Event, Kind, Store};
 use crate::task::pieces::PieceNumbers;
-use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
+use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id, is_last_piece};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -26,7 +25,8 @@ pub(in super::super) async fn answer(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    let action = ("GetAnswer", AT_HAND);
+    let most = doors.config.limits.event.as_usize() + CATCH_UP_BYTES;
+    let action = ("GetAnswer", most);
     carry_out(&doors, request, action, async move |doors, client, request: Request<Bytes>| {
         let (caller, id) = (client.caller.name.clone(), TaskId::new(id));
         let entry = entry_of(request.extensions());
@@ -139,6 +139,9 @@ async fn find_artifact(
         let Some(last) = events.last() else { break };
         after = last.seq;
         for event in &events {
+            if found.is_some() && is_more_of_an_artifact(event) {
+                continue;
+            }
             let Some(update) = update_of(event, wanted) else { continue };
             if !update.append || found.is_none() {
                 let known = FoundArtifact::of(&update, update.artifact.parts.first());
@@ -173,7 +176,7 @@ async fn find_part(
 
 /// The update of this artifact that an event is.
 fn update_of(event: &Event, wanted: &ArtifactId) -> Option<TaskArtifactUpdateEvent> {
-    if event.kind != Kind::Artifact {
+    if !names_artifact(event, wanted) {
         return None;
     }
     match serde_json::from_slice::<StreamResponse>(&event.body).ok()? {
@@ -184,6 +187,24 @@ fn update_of(event: &Event, wanted: &ArtifactId) -> Option<TaskArtifactUpdateEve
             None
         }
     }
+}
+
+/// Whether an event is an update of this artifact. It is known by its beginning, so that the files of others are not
+/// decoded: within a string of the JSON the mark would have its quotes escaped.
+fn names_artifact(event: &Event, wanted: &ArtifactId) -> bool {
+    const MARK: &[u8] = b"\"artifact\":{\"artifactId\":";
+    if event.kind != Kind::Artifact {
+        return false;
+    }
+    let mark = event.body.windows(MARK.len()).position(|window| window == MARK);
+    let id = mark.and_then(|at| event.body.get(at + MARK.len()..));
+    let wanted = serde_json::to_vec(wanted).unwrap_or_default();
+    id.is_some_and(|id| id.starts_with(&wanted))
+}
+
+/// Whether an update only adds to an artifact, by its end.
+fn is_more_of_an_artifact(event: &Event) -> bool {
+    is_last_piece(event) || event.body.ends_with(b"\"append\":true}}")
 }
 
 /// What of an artifact is read.
@@ -235,6 +256,29 @@ fn read_content(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, content:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pilothouse_a2a::id::ContextId;
+    use pilothouse_a2a::task::Artifact;
+
+    #[test]
+    fn an_update_is_found_by_its_artifact_whatever_its_context_is_called() {
+        let event = |id: &str, append, last| {
+            let artifact = Artifact::new(ArtifactId::new(id), "", vec![Part::text("text")]);
+            let context = ContextId::new("\"artifact\":{\"artifactId\":\"a\"");
+            let mut update = TaskArtifactUpdateEvent::new(TaskId::new("t"), context, artifact);
+            (update.append, update.last_chunk) = (append, last);
+            let body = serde_json::to_vec(&StreamResponse::ArtifactUpdate(update)).unwrap();
+            Event { seq: 1, kind: Kind::Artifact, body: body.into() }
+        };
+        for id in ["a", "a\"b", "ab"] {
+            for wanted in ["a", "a\"b", "ab"] {
+                let update = update_of(&event(id, false, false), &ArtifactId::new(wanted));
+                assert_eq!(update.is_some(), id == wanted, "{id} {wanted}");
+            }
+        }
+        for (append, last) in [(false, false), (true, false), (false, true), (true, true)] {
+            assert_eq!(is_more_of_an_artifact(&event("a", append, last)), append);
+        }
+    }
 
     #[test]
     fn a_place_is_an_event_and_a_part_of_it_or_is_refused() {

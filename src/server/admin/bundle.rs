@@ -1,7 +1,7 @@
 //! `POST /api/v1/sessions/{id}/bundle`: the commits of a session's branch, for a git that fetches from it.
 
 use super::super::Doors;
-use super::{carry_out, entry_of, failed, not_there, store_failed};
+use super::{carry_out, failed, find_own_session};
 use crate::service::{Bundle, NoBundle};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -24,9 +24,7 @@ pub(in super::super) async fn bundle(
 ) -> Response {
     let action = ("BundleSession", 0);
     carry_out(&doors, request, action, async move |doors, client, request: Request<Bytes>| {
-        let row = doors.store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
-        let row = row.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
-        entry_of(request.extensions()).set_context(&row.context_id);
+        let row = find_own_session(&doors, &client, &id, request.extensions()).await?;
         let made = doors.service.sessions().make_bundle(&client.agent, &row).await;
         let bundle = made.map_err(|why| Box::new(failed(&refuse(&why))))?;
         let mut response = Response::new(body_of(bundle));

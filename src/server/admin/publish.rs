@@ -1,7 +1,7 @@
 //! `POST /api/v1/sessions/{id}/push`: the push of a session's branch by the server, with its pull request.
 
 use super::super::Doors;
-use super::{carry_out, entry_of, failed, json_response, not_there, store_failed};
+use super::{carry_out, failed, find_own_session, json_response};
 use crate::access::Denied;
 use crate::config::TokenScope;
 use crate::service::{Client, NoBundle, NotPublished, Publication, PushAbout, PushWish};
@@ -47,9 +47,7 @@ pub(in super::super) async fn push(
                 refused(Error::new(ErrorKind::Parse, words))
             })?,
         };
-        let row = doors.store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
-        let row = row.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
-        entry_of(request.extensions()).set_context(&row.context_id);
+        let row = find_own_session(&doors, &client, &id, request.extensions()).await?;
         if order.commit.is_some() {
             // Who says that this commit may be pushed answers in the place of a person.
             let may = client.caller.require(TokenScope::Answer);

@@ -1,7 +1,7 @@
 //! `POST /api/v1/sessions/{id}/remove`: the end of a session, when its caller wants it.
 
 use super::super::Doors;
-use super::{carry_out, entry_of, failed, not_there, store_failed};
+use super::{carry_out, failed, find_own_session, store_failed};
 use crate::service::NotRemoved;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -36,9 +36,7 @@ pub(in super::super) async fn remove(
                 refused(Error::new(ErrorKind::Parse, words))
             })?,
         };
-        let row = doors.store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
-        let row = row.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
-        entry_of(request.extensions()).set_context(&row.context_id);
+        let row = find_own_session(&doors, &client, &id, request.extensions()).await?;
         let removed = doors.service.sessions().remove(&row, &client.agent, wish.force).await;
         match removed {
             Ok(()) => {

@@ -2,7 +2,7 @@
 
 use super::super::{Doors, json_response};
 use super::bundle::refuse;
-use super::{carry_out, entry_of, failed, not_there, store_failed};
+use super::{carry_out, failed, find_own_session};
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -32,9 +32,7 @@ pub(in super::super) async fn save(
         let SavedCommit { commit } = serde_json::from_slice(request.body()).map_err(|error| {
             refused(ErrorKind::Parse, format!("the body is no JSON object with `commit`: {error}"))
         })?;
-        let row = doors.store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
-        let row = row.ok_or_else(|| Box::new(not_there(&format!("no session `{id}`"))))?;
-        entry_of(request.extensions()).set_context(&row.context_id);
+        let row = find_own_session(&doors, &client, &id, request.extensions()).await?;
         let noted = doors.service.sessions().note_saved(&client.agent, &row, &commit).await;
         noted.map_err(|why| Box::new(failed(&refuse(&why))))?;
         let body = json!({"id": &*row.id, "contextId": row.context_id, "commit": commit});

@@ -2,6 +2,7 @@
 
 use super::super::activity::WaitsFor;
 use super::super::ending::{Cause, fault_with};
+use super::super::resources::SessionResources;
 use super::super::start::DoorWords;
 use super::Begin;
 use crate::agent::SetupState;
@@ -11,6 +12,7 @@ use pilothouse_sandbox::supervisor::Spec;
 use pilothouse_sandbox::workspace::{Folder, InitFailed, hear_setup};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// One of the steps, as it is started and bounded.
 pub(super) struct SetupStep<'a, S> {
@@ -83,12 +85,18 @@ impl Begin<'_> {
         Ok(ended)
     }
 
-    /// Waits until there is a set-up for a new session, visible in the task.
+    /// Whether there is no set-up for this session yet.
+    pub(super) fn lacks_setup(&self) -> bool {
+        let SessionResources { agent, row, running, .. } = &*self.session;
+        // A session that has begun goes on with what it began with.
+        let has_begun = row.conversation.is_some() || running.is_some();
+        !has_begun && !agent.setup.is_ready()
+    }
+
+    /// Waits until there is a set-up for a new session, visible in the task. It is no part of the turn's time.
     pub(super) async fn await_setup(&mut self) -> Result<(), Cause> {
         let agent = self.session.agent.clone();
-        // A session that has begun goes on with what it began with.
-        let has_begun = self.session.row.conversation.is_some();
-        let Some(built) = agent.setup.built().filter(|_| !has_begun) else { return Ok(()) };
+        let Some(built) = agent.setup.built() else { return Ok(()) };
         let mut state = built.subscribe();
         built.request();
         let data = serde_json::json!({"kind": "setup-build"});
@@ -102,7 +110,10 @@ impl Begin<'_> {
                 .filter(|state| state.current.is_none())
                 .and_then(|state| state.failure.clone())
         };
-        match self.wait_for(WaitsFor::Setup, settled).await? {
+        let (clock, since) = (self.turn.clock.take(), Instant::now());
+        let settled = self.wait_for(WaitsFor::Setup, settled).await;
+        self.turn.clock = clock.map(|clock| clock.without(since.elapsed()));
+        match settled? {
             None => Ok(()),
             Some(why) => {
                 let hint = format!(

@@ -11,7 +11,7 @@ use crate::asks::{self, Decision};
 use crate::clock;
 use crate::session::ending::fault_with;
 use crate::session::questions::{Command, ask_row};
-use crate::session::{Delivery, SessionDeps};
+use crate::session::{Delivery, SessionDeps, Wishes};
 use crate::store::{
     self, AnswerSource, AskAct, Conflict, Durability, GrantRow, GrantWrite, Store, Write,
 };
@@ -138,6 +138,7 @@ impl Conversation<'_> {
         data["why"] = why.into();
         data["folder"] = agent.workspaces.shown(&self.row.id).display().to_string().into();
         asks::add_proposal(&mut data, bounds);
+        Wishes::note_in(self.wishes, &mut data);
         let row = ask_row(self.log, data, false, &self.deps.config);
         // Known before it is shown: whoever sees it may answer at once.
         match self.deps.asks.add(row) {

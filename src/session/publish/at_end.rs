@@ -3,6 +3,7 @@
 use super::{NotPublished, PublishedBranch, Publisher, PushAbout, PushWish, ReadyBranch};
 use crate::asks::{self, RememberedDecision};
 use crate::config::AskPolicy;
+use crate::session::Wishes;
 use crate::session::ending::fault_with;
 use crate::session::resources::{CurrentTurn, SessionResources};
 use crate::store::{Durability, Write};
@@ -65,7 +66,8 @@ pub(in crate::session) async fn publish_at_end(
         if let Some(answer) = answer {
             turn.translator.replace_if_different(answer);
         }
-        let ask = ask_of(&ready, source.mirror.name(), &text);
+        let mut ask = ask_of(&ready, source.mirror.name(), &text);
+        Wishes::note_in(turn.wishes.as_deref(), &mut ask);
         let question = asks::words(&ask);
         turn.push_ask = Some(ask);
         return Outcome::InputRequired { question, data: None };

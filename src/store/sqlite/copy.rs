@@ -17,6 +17,8 @@ pub struct StoreCopy {
     pub file: File,
     /// The number of its schema.
     pub schema: i64,
+    /// The id and the agent of each session.
+    pub sessions: Vec<(String, String)>,
 }
 
 /// Where a copy of a database lies while it is made.
@@ -63,8 +65,15 @@ impl StoreCopy {
             _ => copied?,
         };
         let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        Ok(Self { file, schema })
+        // A store of an older schema may not have them; a backup of it is one all the same.
+        let sessions = list_sessions(&connection).unwrap_or_default();
+        Ok(Self { file, schema, sessions })
     }
+}
+
+fn list_sessions(connection: &Connection) -> Result<Vec<(String, String)>, rusqlite::Error> {
+    let mut query = connection.prepare("SELECT id, agent FROM sessions")?;
+    query.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// Whether a copy of a database is whole, and of a schema that this version knows.

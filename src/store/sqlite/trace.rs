@@ -18,11 +18,14 @@ pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqli
 }
 
 impl Sqlite {
-    /// The notes of a task in their order, at most so many.
-    pub(crate) async fn trace_notes(&self, n: i64, most: u32) -> Result<Vec<TraceRow>, Error> {
-        let query = "SELECT * FROM trace WHERE n = ?1 ORDER BY rowid LIMIT ?2";
-        let rows = self.all(query, (n, most), trace_row).await?;
-        Ok(rows.into_iter().flatten().collect())
+    /// The notes of a task in their order behind the first ones, at most so many; none for one of a later version.
+    pub(crate) async fn trace_notes(
+        &self,
+        n: i64,
+        (behind, most): (u32, u32),
+    ) -> Result<Vec<Option<TraceRow>>, Error> {
+        let query = "SELECT * FROM trace WHERE n = ?1 ORDER BY rowid LIMIT ?2 OFFSET ?3";
+        self.all(query, (n, most, behind), trace_row).await
     }
 
     /// The asks of a task in their order, at most so many, whether or not they can be answered.

@@ -1,9 +1,10 @@
 //! From a task's events, notes and asks to its spans. It reads no clock and no store: the same input gives the same spans.
 
+mod keep;
 mod steps;
 mod text;
 
-use super::{Content, MOST_SPANS, Span, SpanAttribute, SpanKind, Trace, TracedTask};
+use super::{Content, Span, SpanAttribute, SpanKind, TracedTask};
 use crate::store::{
     AskRow, AskState, Event, Kind, ModelCall, SpanId, TraceContext, TraceId, TraceNote, TraceRow,
 };
@@ -18,29 +19,35 @@ use std::collections::{HashMap, VecDeque};
 use steps::StatusData;
 use text::{bound_name, cut_to, messages};
 
-/// What is read of a task beside its events.
-pub(super) struct Sources {
-    /// In their order.
-    pub(super) notes: Vec<TraceRow>,
+/// What a derivation has made.
+pub(super) struct Finished {
+    /// The trace of the first message.
+    pub(super) id: TraceId,
     /// In the order of their beginnings.
-    pub(super) asks: Vec<AskRow>,
-    /// How much content is wanted.
-    pub(super) content: Option<Content>,
+    pub(super) spans: Vec<Span>,
+    /// Spans that were left out, since there are too many.
+    pub(super) left_out: u64,
+    /// Turns that have ended.
+    pub(super) ended: usize,
 }
 
 /// Spans in the making.
-pub(super) struct Derivation<'a> {
-    task: &'a TracedTask,
+#[derive(Clone)]
+pub(super) struct Derivation {
+    task: TracedTask,
     /// The trace of the first message.
     id: TraceId,
     content: Option<Content>,
     spans: Vec<Span>,
+    /// Spans that were left out, since there are too many.
+    left_out: u64,
+    /// Notes of the task that were heard.
+    notes: u32,
     /// The messages whose turns are to come.
     messages: VecDeque<(Timestamp, TraceContext)>,
     /// Notes of processes that left and of conversations that went on.
     breaks: VecDeque<TraceRow>,
     calls: Vec<ModelCall>,
-    asks: Vec<AskRow>,
     /// The request whose turn it is, by its place among the spans.
     request: Option<usize>,
     /// Since when a turn waits for its beginning.
@@ -54,6 +61,8 @@ pub(super) struct Derivation<'a> {
     is_parked: bool,
     /// Turns that have ended.
     ended: usize,
+    /// Whether the task is over.
+    is_over: bool,
     /// When the last event came.
     now: Timestamp,
     /// When the task last began to ask.
@@ -63,6 +72,7 @@ pub(super) struct Derivation<'a> {
 }
 
 /// A segment of the agent's work.
+#[derive(Clone)]
 struct OpenTurn {
     at: usize,
     /// Where the last step of its beginning ended.
@@ -74,27 +84,17 @@ struct OpenTurn {
 }
 
 /// A derivation that has seen no event yet.
-pub(super) fn derive(task: &TracedTask, sources: Sources) -> Derivation<'_> {
-    let Sources { notes, asks, content } = sources;
-    let mut messages = VecDeque::new();
-    let (mut breaks, mut calls) = (VecDeque::new(), Vec::new());
-    for TraceRow { n, at, note } in notes {
-        match note {
-            TraceNote::Message(context) => messages.push_back((at, context)),
-            TraceNote::Parked | TraceNote::Resumed => breaks.push_back(TraceRow { n, at, note }),
-            TraceNote::Calls { calls: more } => calls.extend(more),
-        }
-    }
-    let first = messages.front().and_then(|(_, context): &(_, TraceContext)| context.parent);
+pub(super) fn derive(task: &TracedTask, content: Option<Content>) -> Derivation {
     Derivation {
-        task,
-        id: first.map_or_else(|| trace_of_task(task.id.as_str()), |parent| parent.trace),
+        task: task.clone(),
+        id: trace_of_task(task.id.as_str()),
         content,
         spans: Vec::new(),
-        messages,
-        breaks,
-        calls,
-        asks,
+        left_out: 0,
+        notes: 0,
+        messages: VecDeque::new(),
+        breaks: VecDeque::new(),
+        calls: Vec::new(),
         request: None,
         waiting: None,
         turn: None,
@@ -102,6 +102,7 @@ pub(super) fn derive(task: &TracedTask, sources: Sources) -> Derivation<'_> {
         goes_on: false,
         is_parked: false,
         ended: 0,
+        is_over: false,
         now: Timestamp::from_millisecond(0),
         asked: None,
         said: None,
@@ -119,12 +120,7 @@ fn first_bytes<const N: usize>(digest: &[u8]) -> [u8; N] {
     digest.first_chunk().copied().unwrap_or([1; N])
 }
 
-impl Derivation<'_> {
-    /// How many spans there are.
-    pub(super) fn len(&self) -> usize {
-        self.spans.len()
-    }
-
+impl Derivation {
     /// Takes in the next event.
     pub(super) fn add(&mut self, event: &Event) {
         if event.kind == Kind::Message {
@@ -168,6 +164,7 @@ impl Derivation<'_> {
         let at = timestamp.unwrap_or(self.now).max(self.now);
         self.apply_breaks(at);
         self.now = at;
+        self.is_over |= state.is_terminal();
         match state {
             TaskState::Submitted if self.turn.is_none() => self.waiting = Some(at),
             TaskState::Working if self.turn.is_none() => self.begin_turn(at),
@@ -217,9 +214,6 @@ impl Derivation<'_> {
     // === a request and its turn ===
 
     fn begin_turn(&mut self, at: Timestamp) {
-        if self.spans.len() >= MOST_SPANS {
-            return;
-        }
         let request = match self.request.filter(|_| self.goes_on) {
             Some(request) => request,
             None => self.begin_request(at),
@@ -229,7 +223,7 @@ impl Derivation<'_> {
         if let Some(waiting) = self.waiting.take().filter(|waiting| *waiting < at) {
             let mut span = self.span("queue", number, (trace, Some(parent)), SpanKind::Wait);
             (span.name, span.began, span.ended) = ("queue".to_owned(), waiting, Some(at));
-            self.spans.push(span);
+            self.push(span);
         }
         let agent = &*self.task.scope.agent;
         let mut span = self.span("turn", number, (trace, Some(parent)), SpanKind::Work);
@@ -324,7 +318,7 @@ impl Derivation<'_> {
         if let Some(waiting) = self.waiting.take() {
             let mut span = self.span("queue", self.ended, (trace, Some(parent)), SpanKind::Wait);
             (span.name, span.began, span.ended) = ("queue".to_owned(), waiting, Some(at));
-            self.spans.push(span);
+            self.push(span);
         }
         self.end_request(at, state);
         self.ended += 1;
@@ -354,25 +348,23 @@ impl Derivation<'_> {
         let (trace, parent) = (self.spans[turn].trace, self.spans[turn].id);
         let mut span = self.span(name, self.ended, (trace, Some(parent)), SpanKind::Wait);
         (span.name, span.began, span.ended) = (name.to_owned(), began.min(ended), Some(ended));
-        self.spans.push(span);
+        self.push(span);
     }
 
     // === the end ===
 
     /// The spans, when all events are there.
-    pub(super) fn finish(mut self, truncated: bool) -> Trace {
-        self.apply_breaks(Timestamp::from_millisecond(i64::MAX));
-        for ask in std::mem::take(&mut self.asks) {
-            self.add_ask(&ask);
-        }
+    pub(super) fn finish(mut self, asks: &[AskRow], until: Timestamp) -> Finished {
+        self.apply_breaks(until);
+        asks.iter().for_each(|ask| self.add_ask(ask));
         self.spans.sort_by_key(|span| span.began);
-        Trace { id: self.id, spans: self.spans, truncated }
+        let Self { id, spans, left_out, ended, .. } = self;
+        Finished { id, spans, left_out, ended }
     }
 
     /// A wait for a person, as a part of the segment that asked.
     fn add_ask(&mut self, ask: &AskRow) {
-        let is_segment =
-            |span: &&Span| span.kind == SpanKind::Work && span.name.starts_with("invoke_agent ");
+        let is_segment = |span: &&Span| span.is_segment();
         let asked = self.spans.iter().filter(is_segment).rfind(|span| span.began <= ask.created);
         let Some((trace, parent)) = asked.map(|span| (span.trace, span.id)) else { return };
         let ended = match ask.ended {
@@ -405,7 +397,7 @@ impl Derivation<'_> {
         if let Some(act) = act {
             span.set(SpanAttribute::AskBy, &*act.by);
         }
-        self.spans.push(span);
+        self.push(span);
     }
 
     /// A span of this task without a name and times, with the id of what it measures.
@@ -443,6 +435,11 @@ impl Derivation<'_> {
 }
 
 impl Span {
+    /// Whether it is a segment of the agent's work.
+    fn is_segment(&self) -> bool {
+        self.kind == SpanKind::Work && self.name.starts_with("invoke_agent ")
+    }
+
     fn set(&mut self, attribute: SpanAttribute, value: impl Into<Value>) {
         self.attributes.push((attribute, value.into()));
     }

@@ -21,7 +21,7 @@ pub(super) struct StatusData {
     output: Option<Value>,
 }
 
-impl Derivation<'_> {
+impl Derivation {
     pub(super) fn add_data(&mut self, (seq, at): (u64, Timestamp), data: StatusData) {
         let Some(turn) = &self.turn else { return };
         let (place, step) = (turn.at, turn.step);
@@ -70,8 +70,8 @@ impl Derivation<'_> {
             span.set(SpanAttribute::ToolArguments, cut(&input.to_string(), content));
         }
         let place = self.spans.len();
-        self.spans.push(span);
-        if let Some(turn) = &mut self.turn {
+        self.push(span);
+        if let Some(turn) = self.turn.as_mut().filter(|_| place < self.spans.len()) {
             turn.tools.insert(call, place);
         }
     }
@@ -118,7 +118,7 @@ impl Derivation<'_> {
                 call.cache_write_tokens,
             ];
             span.set_tokens(usage);
-            self.spans.push(span);
+            self.push(span);
         }
     }
 }
