@@ -74,10 +74,16 @@ impl Agent {
             ));
         }
         notes.extend(describe_credentials(key, &agent, environment, &env));
-        let plans = agent.driver == DriverKind::Claude && agent.permission_mode == "plan";
-        if plans && agent.asks == AskPolicy::Allow {
+        let plan = "plan";
+        let is_wish = agent.permission_mode != plan;
+        let plans = !is_wish || agent.caller_may.permissions.iter().any(|mode| mode == plan);
+        if plans && agent.driver == DriverKind::Claude && agent.asks == AskPolicy::Allow {
+            let what = match is_wish {
+                true => "plans where a message wishes it (`caller_may.permissions`)",
+                false => "plans first (`permission_mode: plan`)",
+            };
             notes.push(format!(
-                "`{key}` plans first (`permission_mode: plan`), and `asks: allow` answers in the place of a person: \
+                "`{key}` {what}, and `asks: allow` answers in the place of a person: \
                  commands and edits run while it plans, and its plan is approved. Set `agents.{key}.asks: ask` to \
                  decide yourself"
             ));

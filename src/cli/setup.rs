@@ -168,6 +168,7 @@ async fn prune(config: &Config) -> Result<u8, Failure> {
             removed += 1;
         }
     }
-    writeln!(io::stdout(), "{removed} revisions were removed")?;
+    let were = if removed == 1 { "revision was" } else { "revisions were" };
+    writeln!(io::stdout(), "{removed} {were} removed")?;
     Ok(0)
 }

@@ -91,6 +91,13 @@ impl Failure {
 
     /// Nobody answers at `url`.
     pub(crate) fn unreachable(url: &str, cause: &str) -> Self {
+        if let Some(why) = cause.strip_prefix("invalid peer certificate: ") {
+            let message = format!(
+                "the certificate of the server at {url} is not trusted ({why}); name a file with the authority that \
+                 signed it by --ca FILE or PILOTHOUSE_CA"
+            );
+            return Self::new(exit::UNAVAILABLE, message);
+        }
         // Files that were only found in a folder do not choose which server gets a token.
         let message = format!(
             "no server at {url} ({cause}); start one with `pilothouse serve`; if `state_dir` stands in a configuration \
@@ -188,6 +195,15 @@ mod tests {
             let failure = Failure::of_client(&error, "http://x");
             assert_eq!((failure.code, failure.message.as_str()), (77, words));
         }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_as_such_with_the_option_that_helps() {
+        let cause = rustls::Error::from(rustls::CertificateError::UnknownIssuer).to_string();
+        let failure = Failure::unreachable("https://a.test", &cause);
+        assert!(failure.message.contains("is not trusted (UnknownIssuer)"), "{}", failure.message);
+        assert!(failure.message.contains("--ca FILE or PILOTHOUSE_CA"), "{}", failure.message);
+        assert!(Failure::unreachable("https://a.test", "refused").message.contains("no server at"));
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub(super) struct Show<W> {
     began: Instant,
     /// The user's messages that are still to be shown, where all that happened is.
     transcript: Option<VecDeque<Message>>,
+    /// What the message decided; it is told with the first event, which shows that the server took it.
+    pub(super) decided: Option<String>,
     /// A line about a step came between two pieces of text.
     begins_anew: bool,
 }
@@ -137,6 +139,7 @@ impl<W: Write> Show<W> {
             said: false,
             began: Instant::now(),
             transcript: None,
+            decided: None,
             begins_anew: false,
         }
     }
@@ -174,6 +177,7 @@ impl<W: Write> Show<W> {
 
     /// Takes in an event.
     pub(super) fn take(&mut self, event: &StreamResponse) -> io::Result<()> {
+        self.decided.take().iter().for_each(|line| eprintln!("{line}"));
         let asked = self.task.as_ref().is_some_and(|task| task.status.state.is_interrupted());
         let is_first = self.task.is_none();
         let refused = self.task.as_ref().and_then(|task| refusal_line(task, event));

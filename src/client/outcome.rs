@@ -192,6 +192,24 @@ fn describe_changes(artifact: &Artifact) -> Option<String> {
     Some(clean_line(&format!("changed: {}{more}", named.join(", "))))
 }
 
+/// What became of the push at the end of a turn, in the words of the server.
+fn describe_push(artifact: &Artifact) -> Option<String> {
+    let PartContent::Data(data) = &artifact.parts.first()?.content else { return None };
+    let data = data.to_value();
+    let text = |name: &str| data.get(name).and_then(Value::as_str);
+    if text("kind") != Some("push") || artifact.name.as_deref() != Some("push") {
+        return None;
+    }
+    let (branch, repository) = (text("branch")?, text("repository")?);
+    let request = data.pointer("/pullRequest/url").and_then(Value::as_str);
+    let request = match (request, text("pullRequestFailure")) {
+        (Some(url), _) => format!("; pull request: {url}"),
+        (None, Some(why)) => format!("; the pull request failed: {why}"),
+        (None, None) => String::new(),
+    };
+    Some(clean_line(&format!("branch {branch} pushed to {repository}{request}")))
+}
+
 /// What the task produced beside text, a line each.
 pub(super) fn files(task: &Task) -> Vec<String> {
     let mut lines = Vec::new();
@@ -201,6 +219,10 @@ pub(super) fn files(task: &Task) -> Vec<String> {
         !changes.is_empty() && (name == "patch" || describe_changes(artifact).is_some())
     };
     for artifact in task.artifacts.iter().filter(|artifact| !is_told(artifact)) {
+        if let Some(line) = describe_push(artifact) {
+            lines.push(line);
+            continue;
+        }
         for part in &artifact.parts {
             let what = match &part.content {
                 PartContent::Text(_) => continue,
@@ -279,6 +301,28 @@ mod tests {
         assert_eq!(files(&task), ["artifact chart: data", told]);
         task.artifacts.remove(0);
         assert_eq!(files(&task), ["artifact patch: data", "artifact chart: data"]);
+    }
+
+    #[test]
+    fn a_push_is_told_with_its_pull_request_or_why_there_is_none() {
+        let pushed = |more: Value| {
+            let mut data = json!({"kind": "push", "branch": "pilothouse/a", "repository": "shop"});
+            data.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+            let mut task = task(TaskState::Completed, json!({}));
+            task.artifacts = vec![Artifact::new("p".into(), "push", vec![Part::data(data)])];
+            files(&task).join("\n")
+        };
+        assert_eq!(pushed(json!({})), "branch pilothouse/a pushed to shop");
+        assert_eq!(
+            pushed(json!({"pullRequest": {"url": "https://a.test/1", "opened": true}})),
+            "branch pilothouse/a pushed to shop; pull request: https://a.test/1"
+        );
+        let why = "the forge refuses ".repeat(20);
+        let told = pushed(json!({"pullRequestFailure": why}));
+        assert_eq!(
+            told,
+            format!("branch pilothouse/a pushed to shop; the pull request failed: {}", why.trim())
+        );
     }
 
     #[test]

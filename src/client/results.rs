@@ -7,6 +7,7 @@ use super::terminal::{Screen, clean_line};
 use clap::Args;
 use pilothouse_a2a::message::{Part, PartContent};
 use pilothouse_a2a::task::{Artifact, Task};
+use rustix::fs::{Access, access};
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -15,6 +16,9 @@ use std::process::{Command, Stdio};
 
 /// Bytes of a result that are fetched: 1 GiB.
 const LARGEST: usize = 1 << 30;
+
+/// The file that the answer of a task becomes.
+const ANSWER: &str = "answer.txt";
 
 /// What is done with what a task has left.
 #[derive(Debug, Clone, Default, Args)]
@@ -33,7 +37,7 @@ impl ResultArgs {
         if self.apply {
             find_clean_checkout(Path::new("."))?;
         }
-        Ok(())
+        self.out.as_deref().map_or(Ok(()), check_folder)
     }
 
     /// Carries it out for a task that has come to its end, or asks.
@@ -46,7 +50,8 @@ impl ResultArgs {
         for line in self.tell_open(task, server.options()) {
             eprintln!("{line}");
         }
-        if let Some(folder) = &self.out {
+        // What a task has so far would stand in the way of the whole.
+        if let Some(folder) = self.out.as_ref().filter(|_| !task.status.state.is_interrupted()) {
             for artifact in &task.artifacts {
                 save(artifact, (folder, screen.links), server).await?;
             }
@@ -91,6 +96,36 @@ fn is_of_turn(part: &Part) -> bool {
 }
 
 // === a folder ===
+
+/// Looks whether the results can be written into this folder, which may have to be made, before anything is spent.
+fn check_folder(folder: &Path) -> Result<(), Failure> {
+    let shown = clean_line(&folder.display().to_string());
+    let failed = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot write into {shown}, which `--out` names: {why}"))
+    };
+    let answer = folder.join(ANSWER);
+    if std::fs::symlink_metadata(&answer).is_ok() {
+        return Err(exists_already(&answer));
+    }
+    // An empty name stands for the working folder, as the parent of a name does.
+    let above = folder.ancestors().map(|path| match path.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => path,
+    });
+    let mut there = above.filter(|path| std::fs::symlink_metadata(path).is_ok());
+    let there = there.next().unwrap_or(Path::new("/"));
+    if !std::fs::metadata(there).map_err(|error| failed(&error))?.is_dir() {
+        return Err(failed(&format_args!("{} is no folder", there.display())));
+    }
+    access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(&error))
+}
+
+fn exists_already(path: &Path) -> Failure {
+    let shown = clean_line(&path.display().to_string());
+    Failure::usage(format!(
+        "{shown} exists already, and `--out` replaces nothing; remove it or name another folder"
+    ))
+}
 
 /// Writes each part of an artifact into a file of its own.
 async fn save(
@@ -142,9 +177,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 fn create(path: &Path) -> Result<std::fs::File, Failure> {
     let shown = clean_line(&path.display().to_string());
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::usage(format!(
-            "{shown} exists already, and `--out` replaces nothing; remove it or name another folder"
-        )),
+        io::ErrorKind::AlreadyExists => exists_already(path),
         _ => Failure::usage(format!("cannot write {shown}: {error}")),
     };
     std::fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
@@ -315,6 +348,24 @@ mod tests {
         let refused = write_new(&path, b"second").unwrap_err();
         assert!(refused.message.contains("exists already"), "{}", refused.message);
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_take_the_results_is_refused_before_anything_is_sent() {
+        let root = tempfile::tempdir().unwrap();
+        let check = |name: &str| {
+            let out = Some(root.path().join(name));
+            ResultArgs { out, apply: false }.check().map_err(|failure| failure.code)
+        };
+        std::fs::write(root.path().join("file"), "").unwrap();
+        std::fs::create_dir(root.path().join("used")).unwrap();
+        std::fs::write(root.path().join("used/answer.txt"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", root.path().join("link")).unwrap();
+        assert_eq!(check("new/below"), Ok(()));
+        for wrong in ["file", "file/below", "used", "link"] {
+            assert_eq!(check(wrong), Err(2), "{wrong}");
+        }
+        assert!(!root.path().join("new").exists());
     }
 
     #[test]

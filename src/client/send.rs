@@ -167,6 +167,7 @@ async fn chat(
             continue;
         }
         args.text = Some(text);
+        args.results.check()?;
         let mut request = request(&args, &mut std::io::empty())?;
         (request.message.context_id, request.message.task_id) = (context.clone(), task.take());
         let last;
@@ -234,12 +235,11 @@ async fn send_once(
     (screen, json): (Screen, bool),
     server: &Server,
 ) -> Result<(End, Show<Stdout>), Failure> {
-    let tell = || decided.iter().for_each(|line| eprintln!("{line}"));
     let failure = |error: ClientError| server.failure(&error);
     let mut show = Show::new(std::io::stdout(), screen, json, server.options());
+    show.decided.clone_from(decided);
     let end = match client.stream(request).await {
         Ok(events) => {
-            tell();
             follow(client, events, &mut show, Interrupt::Cancels, FollowUntil::NextAsk).await?
         }
         Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
@@ -248,7 +248,6 @@ async fn send_once(
     if end == End::NoStream {
         // An agent that does not stream answers once.
         let event = event(client.send(request).await.map_err(failure)?);
-        tell();
         show.take(&event)?;
         show.finish()?;
         return Ok((End::Settled, show));

@@ -20,6 +20,7 @@ use clap::Subcommand;
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::operation::SendMessageRequest;
 use pilothouse_a2a::time::Timestamp;
+pub(super) use push::count_commits;
 use serde_json::{Value, json};
 use std::io::Write;
 

@@ -80,11 +80,16 @@ pub(super) async fn run(args: &PushArgs, server: &Server, screen: Screen) -> Res
     Ok(0)
 }
 
+/// A number of commits in words.
+pub(in crate::client) fn count_commits(count: &Value) -> String {
+    if *count == 1 { "1 commit".to_owned() } else { format!("{count} commits") }
+}
+
 /// What would be pushed.
 fn describe(ready: &Value) -> Vec<String> {
     let text = |name: &str| clean_line(ready[name].as_str().unwrap_or_default());
     let commits = ready["commits"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let mut lines = vec![format!("{} commits on {}:", ready["count"], text("branch"))];
+    let mut lines = vec![format!("{} on {}:", count_commits(&ready["count"]), text("branch"))];
     lines.extend(commits.map(clean_line));
     lines
 }

@@ -41,6 +41,8 @@ pub(in crate::client) struct Ask {
     proposal: Option<Proposal>,
     /// Whether it asks for a host.
     is_host: bool,
+    /// Of a push: how much, and to where.
+    push: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -113,7 +115,8 @@ impl Ask {
             Some(kind) => matches!(kind, "permission" | "host" | "push"),
             None => data.get("tool").is_some(),
         };
-        let input = data.get("input").cloned().unwrap_or_default();
+        let mut input = data.get("input").cloned().unwrap_or_default();
+        let push = (data["kind"] == "push").then(|| input::take_push(&mut input)).flatten();
         // An agent that speaks ACP has options of its own beside the house's.
         let own = if is_permission { list(&input, "options") } else { &[] };
         let choices = list(data, "options").iter().chain(own);
@@ -121,7 +124,7 @@ impl Ask {
         let kind = if is_permission {
             AskDetails::Permission {
                 tool: text("tool").or(text("host")).unwrap_or_else(|| "a tool".to_owned()),
-                title: text("title").or_else(|| text("text")),
+                title: text("title").or_else(|| text("text").filter(|_| push.is_none())),
                 input,
             }
         } else {
@@ -138,6 +141,7 @@ impl Ask {
             deadline: text("deadline").and_then(|text| Timestamp::parse(&text)),
             proposal: Proposal::of_data(data).filter(|_| is_permission),
             is_host: text("kind").as_deref() == Some("host"),
+            push,
         }
     }
 
@@ -187,7 +191,10 @@ impl Ask {
     pub(in crate::client) fn render(&self, said: Option<String>, columns: Option<usize>) -> String {
         match &self.kind {
             AskDetails::Permission { tool, title, input } => {
-                let mut text = format!("{} asks to be used:\n", clean_line(&visible(tool)));
+                let mut text = match &self.push {
+                    Some(push) => format!("asks to push {push}:\n"),
+                    None => format!("{} asks to be used:\n", clean_line(&visible(tool))),
+                };
                 let mut lines = input::lines(input);
                 // Words about it come behind what it is.
                 let told = |title: &&str| {
@@ -225,6 +232,9 @@ impl Ask {
 
     /// One line of it, for a list.
     pub(in crate::client) fn headline(&self) -> String {
+        if let Some(push) = &self.push {
+            return push.clone();
+        }
         let line = match &self.kind {
             AskDetails::Permission { title, input, .. } => {
                 let lines = input::lines(input);

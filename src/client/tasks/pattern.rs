@@ -83,7 +83,13 @@ impl Proposal {
 
     /// The same for commands that begin with other words; those of the command that is asked for begin so.
     pub(super) fn begin_with(&mut self, words: &str, ask: &Ask) -> Result<(), String> {
-        let old = self.words().ok_or("this pattern has no words of a command to change")?;
+        let old = self.words().ok_or_else(|| {
+            format!(
+                "only the exact call can be allowed here ({}): words fit a shell command of several words without \
+                 operators like `;`, `&&` or `>`; `--pattern` without words allows the exact call again",
+                self.describe()
+            )
+        })?;
         let new = shell_words::split(words).map_err(|error| format!("`{words}`: {error}"))?;
         let command = ask.input().pointer("/rawInput/command").or(ask.input().get("command"));
         let command =
@@ -199,6 +205,14 @@ mod tests {
         assert_eq!(proposal.describe(), words);
         let pattern = json!({"tool": "Bash", "words": ["npm", "install"], "uses": 1, "ttl": "30m"});
         assert_eq!(proposal.decision(), json!({"decision": "allow", "pattern": pattern}));
+    }
+
+    #[test]
+    fn a_call_that_can_only_be_allowed_exactly_says_why_and_which_option_takes_it() {
+        let (ask, mut proposal) = asked();
+        proposal.pattern = json!({"tool": "Bash", "arguments": {"command": "ls; pwd"}});
+        let told = proposal.begin_with("ls", &ask).unwrap_err();
+        assert!(told.contains("only the exact call") && told.contains("`--pattern`"), "{told}");
     }
 
     #[test]

@@ -124,16 +124,21 @@ pub(in crate::session) async fn finish_answered(
     })
 }
 
+fn count_commits(count: u64) -> String {
+    if count == 1 { "1 commit".to_owned() } else { format!("{count} commits") }
+}
+
 /// What a person is asked.
 fn ask_of(ready: &ReadyBranch, repository: &str, answer: &str) -> Value {
     let ReadyBranch { branch, commit, count, .. } = ready;
     let commits = ready.describe();
     json!({
         "kind": KIND,
-        "text": format!("May the branch {branch} be pushed to {repository}? {count} commits:\n{commits}"),
+        "text": format!("May the branch {branch} be pushed to {repository}? {}:\n{commits}", count_commits(*count)),
         "tool": KIND,
         "input": {
             "branch": branch,
+            "repository": repository,
             "commit": commit,
             "count": count,
             "commits": commits,

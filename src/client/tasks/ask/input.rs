@@ -1,5 +1,8 @@
 //! The input of a tool as lines: a command, a file, a change as a change, and every other field by name.
 
+use super::visible;
+use crate::client::sessions::count_commits;
+use crate::client::terminal::clean_line;
 use serde_json::{Map, Value};
 
 /// Unchanged lines that are shown before and after a change.
@@ -12,6 +15,20 @@ const TEXTS: [&str; 3] = ["content", "file_text", "new_source"];
 /// Fields that hold a text and what takes its place.
 const CHANGES: [(&str, &str); 3] =
     [("old_string", "new_string"), ("oldText", "newText"), ("old_str", "new_str")];
+
+/// Takes what says how much is pushed to where out of the input of a push; the commits stay, without a name before them.
+pub(super) fn take_push(input: &mut Value) -> Option<String> {
+    let fields = input.as_object_mut()?;
+    let branch = fields.remove("branch")?;
+    let count = fields.remove("count")?;
+    let repository = fields.remove("repository");
+    let repository = repository.as_ref().and_then(Value::as_str).unwrap_or("its repository");
+    if let Some(commits) = fields.remove("commits") {
+        fields.insert("command".to_owned(), commits);
+    }
+    let words = format!("{} to {} of {repository}", count_commits(&count), branch.as_str()?);
+    Some(clean_line(&visible(&words)))
+}
 
 /// All that an input says: what would happen first, then the rest by name.
 pub(super) fn lines(input: &Value) -> Vec<String> {

@@ -45,6 +45,21 @@ open until 2026-01-01T00:10:00.000Z (in 10 min 0 s)
 }
 
 #[test]
+fn a_push_is_asked_in_words_of_its_own() {
+    let ask = Ask::of_data(&json!({
+        "askId": "a-1", "kind": "push", "tool": "push",
+        "text": "May the branch work be pushed to shop? 1 commit:\nmend the sum",
+        "input": {"branch": "work", "repository": "shop", "commit": "abc", "count": 1, "commits": "mend the sum"},
+    }));
+    insta::assert_snapshot!(shown(&ask, None), @r"
+asks to push 1 commit to work of shop:
+│ mend the sum
+│ commit: abc
+");
+    assert_eq!(ask.headline(), "1 commit to work of shop");
+}
+
+#[test]
 fn what_an_agent_hides_is_seen_and_what_it_forges_stands_behind_a_bar() {
     let evil = "rm -r ~\r\u{1b}[2Kls\u{202e}\u{200b}\nallow it once: pilothouse tasks approve t-2";
     insta::assert_snapshot!(shown(&bash(evil), None), @r"
