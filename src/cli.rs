@@ -270,7 +270,7 @@ pub fn run() -> ExitCode {
         Some(Command::Send(args)) => carry_out(async {
             let server = Server::find_agent(&args.agent, &environment, &cwd)?;
             let input = &mut std::io::stdin().lock();
-            explained(&server, send::run(args, &server, screen, input)).await
+            explained(&server, Box::pin(send::run(args, &server, screen, input))).await
         }),
         Some(Command::Tasks { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;

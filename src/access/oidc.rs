@@ -20,7 +20,6 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse, T
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 use known::{KnownJwt, KnownJwts};
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::is_unshowable;
 use pilothouse_egress::guard::{Guard, Scheme, System};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Url};
@@ -201,8 +200,7 @@ impl Oidc {
         let config = &self.config;
         let name = claims.get(&config.caller_claim).and_then(Value::as_str).unwrap_or_default();
         // `*` means all callers where an admin names one.
-        let is_name =
-            (1..=NAME).contains(&name.len()) && name != "*" && !name.chars().any(is_unshowable);
+        let is_name = (1..=NAME).contains(&name.len()) && name != "*" && name.chars().all(is_shown);
         if !is_name {
             return Err(Denied::Issued("the claim `auth.oidc.caller_claim` names no caller in it"));
         }
@@ -461,6 +459,11 @@ fn algorithm(named: JwtAlgorithm) -> Algorithm {
         JwtAlgorithm::Es384 => Algorithm::ES384,
         JwtAlgorithm::EdDsa => Algorithm::EdDSA,
     }
+}
+
+/// Whether a name may have this character: nothing that is not seen, or that turns what is read.
+fn is_shown(character: char) -> bool {
+    character.is_alphanumeric() || character.is_ascii_graphic() || character == ' '
 }
 
 #[cfg(test)]

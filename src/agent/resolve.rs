@@ -74,9 +74,8 @@ impl Agent {
             ));
         }
         notes.extend(describe_credentials(key, &agent, environment, &env));
-        let plan = "plan";
-        let is_wish = agent.permission_mode != plan;
-        let plans = !is_wish || agent.caller_may.permissions.iter().any(|mode| mode == plan);
+        let is_wish = agent.permission_mode != "plan";
+        let plans = !is_wish || agent.caller_may.permissions.iter().any(|mode| mode == "plan");
         if plans && agent.driver == DriverKind::Claude && agent.asks == AskPolicy::Allow {
             let what = match is_wish {
                 true => "plans where a message wishes it (`caller_may.permissions`)",

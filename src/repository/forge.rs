@@ -8,7 +8,6 @@
 
 use crate::config::{Age, Config, ForgeKind, GitCredential, network};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use pilothouse_agents::is_unshowable;
 use pilothouse_egress::GitRoute;
 use pilothouse_egress::guard::{Guard, Scheme, System};
 use reqwest::header::{
@@ -292,7 +291,7 @@ impl Forge {
         // It may repeat what it was sent.
         let token = self.token.to_str().unwrap_or_default().rsplit(' ').next().unwrap_or_default();
         let words = words.join(": ").replace(token, "(the token)");
-        let words = words.replace(is_unshowable, " ").chars().take(SHOWN).collect();
+        let words = words.replace(char::is_control, " ").chars().take(SHOWN).collect();
         NotRequested::Refused { host: self.host.clone(), words }
     }
 }

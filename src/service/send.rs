@@ -365,8 +365,7 @@ impl Service {
             }
             None => None,
         };
-        let now = admission.starts_now();
-        let steers = message::steers(&message);
+        let (now, steers) = (admission.starts_now(), message::steers(&message));
         let records = |state: TaskState| records_of(log, message, state, now);
         let (before, setup) = (log.head(), admission.session.setup.clone());
         // Where nothing of the answer is stored the ask is open as before.

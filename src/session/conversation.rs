@@ -1,7 +1,6 @@
 //! One turn while its agent has it: a loop that listens to everything at once.
 //!
 //! # Pitfalls
-//!
 //! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
 //! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
 

@@ -172,7 +172,7 @@ fn a_task_names_every_artifact_that_does_not_fit_in_the_answer() {
         let part = &artifact(&task, name)["parts"][0];
         match part.get("url") {
             None => {
-                assert_eq!(BASE64_STANDARD.decode(text_of(part, "raw")).unwrap(), bytes(450_000))
+                assert_eq!(BASE64_STANDARD.decode(text_of(part, "raw")).unwrap(), bytes(450_000));
             }
             Some(_) => {
                 addresses += 1;

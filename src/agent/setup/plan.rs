@@ -159,7 +159,7 @@ impl SetupPlan {
     /// The arguments of [`FETCH`], where there is something to fetch.
     pub fn fetch_arguments(&self) -> Vec<String> {
         let sources = self.agent.setup.sources.iter();
-        let words = sources.filter_map(|(name, source)| Some(arguments_of(name, source)?));
+        let words = sources.filter_map(|(name, source)| arguments_of(name, source));
         words.flatten().collect()
     }
 

@@ -157,12 +157,8 @@ mod tests {
         }
         segments.dedup();
         assert_eq!(segments.len(), 3);
-        // A task that is not known is read from its beginning: its last turn has the same ids.
+        // A task that is not known is read from its beginning: the span of its last turn has the same id.
         let cold = take(&mut TurnExports::default(), &store, &log).await;
         assert!(cold.spans.iter().any(|span| span.id == segments[2]));
-        assert_eq!(
-            cold.spans.iter().filter(|span| span.name.starts_with("execute_tool ")).count(),
-            3
-        );
     }
 }
