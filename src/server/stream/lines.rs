@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn pieces_of_a_text_fit_in_every_dialect_and_add_up_to_it() {
         let text = "\u{1}\u{2028}\u{85}\"é".repeat(5000);
-        let parts = vec![Part::text("first").named("x"), Part::text(text.clone())];
+        let parts = vec![Part::text("first").named("x"), Part::text(text)];
         let events = lines(FileForm::Address).divide(update(parts.clone()), 1, 100);
         assert!(longest(&events) < MOST, "{}", longest(&events));
         assert_eq!(artifact_of(&events).parts, parts);
