@@ -332,10 +332,7 @@ impl Actor {
                 deps.config.limits.event.min(deps.config.streams.line).as_usize(),
             )
         {
-            return log
-                .reply(&deps.store, text, use_ended.into_iter().collect())
-                .await
-                .map(|()| true);
+            return log.reply(&deps.store, text, vec![use_ended]).await.map(|()| true);
         }
         let mut facts = TurnFacts {
             conversation: row.conversation.clone(),
@@ -370,7 +367,7 @@ impl Actor {
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
         let asked = ask.clone().into_iter().map(Write::Ask);
-        let also = asked.chain(closing).chain(used).chain(use_ended).collect();
+        let also = asked.chain(closing).chain(used).chain([use_ended]).collect();
         let stored = log.record_end(&deps.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;

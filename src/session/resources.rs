@@ -36,10 +36,6 @@ type MakingFolder = Pin<Box<dyn Future<Output = Result<Folder, workspace::Error>
 /// What a session learns: whether it is ready, its conversation, the revision of its set-up.
 pub(super) type Learned = (bool, Option<String>, Option<String>);
 
-/// For how many milliseconds the stored time of a session's last use stands for a later one: turns that follow each
-/// other at once need not move it, and its place in an index, each time.
-const USE_KNOWN_MS: i64 = 1000;
-
 /// What the actor of a session owns.
 pub(super) struct SessionResources {
     pub(super) deps: Arc<SessionDeps>,
@@ -239,15 +235,8 @@ impl SessionResources {
         }
     }
 
-    /// What the store is told of the session that was used until now, with what it has learned; none where it knows
-    /// all of that already. A clone's use is exact: retention looks at its work, and asks whether it was used since.
-    pub(super) fn end_use(&mut self) -> Option<Write> {
-        let since = Timestamp::now().as_millisecond() - self.row.used.as_millisecond();
-        let is_recent = (0..USE_KNOWN_MS).contains(&since) && self.row.checkout.is_none();
-        (!is_recent || self.has_learned()).then(|| self.use_now())
-    }
-
-    fn use_now(&mut self) -> Write {
+    /// What the store is told of the session that was used until now, with what it has learned.
+    pub(super) fn end_use(&mut self) -> Write {
         self.row.used = Timestamp::now();
         self.noted = learned(&self.row);
         session_used(&self.row, self.row.used)
@@ -259,7 +248,7 @@ impl SessionResources {
 
     /// Notes that the session was used until now, where nothing else is stored that could say it.
     pub(super) async fn note_use(&mut self) {
-        let write = self.use_now();
+        let write = self.end_use();
         if let Err(error) = self.deps.store.commit(vec![write], Durability::Written).await {
             tracing::warn!(session.id = %self.row.id, %error, "could not note that a session was used");
         }

@@ -183,7 +183,7 @@ fn a_silent_agent_may_still_reply_after_a_while() {
 #[test]
 fn a_reply_that_is_too_long_for_an_event_is_a_task() {
     let world = world();
-    let params = message(&format!("reply {}", "x".repeat(100_000)));
+    let params = message(&format!("reply {}", "x".repeat(50_000)));
     let events = world.stream("SendStreamingMessage", params).rest();
     assert_eq!(events.len(), 1);
     let narrow = World::describe()

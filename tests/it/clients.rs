@@ -111,7 +111,8 @@ fn an_answer_that_is_too_large_for_an_event_keeps_its_pieces_or_says_where_it_is
     let whole = cued("whole");
     let parts = whole
         .iter()
-        .find_map(|event| event.result["artifactUpdate"]["artifact"]["parts"].as_array())
+        .filter_map(|event| event.result["artifactUpdate"]["artifact"]["parts"].as_array())
+        .next_back()
         .unwrap();
     let url = text_of(parts.last().unwrap(), "url");
     let headers = [("Authorization", &*bearer())];

@@ -10,6 +10,10 @@ use std::path::Path;
 /// The state of a socket that listens, as the kernel writes it.
 const LISTEN: &str = "0A";
 
+/// How often the kernel's list of locks is looked through for one that is not found: it is read in several parts, and a
+/// lock that goes between two of them hides another one.
+const LOOKS: usize = 3;
+
 /// The user that may read and change everything of ours anyway.
 const ROOT: u32 = 0;
 
@@ -31,8 +35,11 @@ pub(crate) fn find_owner(port: u16) -> Option<u32> {
 /// (`/proc/locks`, proc(5)); to try the lock would be in the way of a server that starts now.
 pub(super) fn holds_lock(pid: i32, file: &Path) -> bool {
     let Ok(metadata) = std::fs::metadata(file) else { return false };
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks.lines().any(|line| is_lock_of(line, pid, metadata.ino()))
+    let is_listed = || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        locks.lines().any(|line| is_lock_of(line, pid, metadata.ino()))
+    };
+    (0..LOOKS).any(|_| is_listed())
 }
 
 /// Whether a line is that of a lock which is held: `1: FLOCK ADVISORY WRITE 710 08:01:12345 0 EOF`.
