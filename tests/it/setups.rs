@@ -304,18 +304,27 @@ fn what_a_set_up_asks_for_is_named_at_the_start_in_a_line_to_copy() {
     let script =
         "git clone https://git.example.com:8443/kit\nclaude plugin marketplace add acme/market\n";
     let described = Wall::covering().shell().file("set-up.sh", 0o644, script);
-    let session = "#!/bin/sh\ntrue || npm ci\n";
+    let session = "#!/bin/sh\ntrue || curl https://files.example.com/x\n";
     let world =
         setup(described.file(".init-session.sh", 0o755, session), json!({"script": "set-up.sh"}))
-            .agent(json!({"egress": {"setup": ["pypi.org"]}}))
+            .agent(json!({"egress": {"setup": ["kept.example.com"]}}))
             .start();
     let said = world.stderr();
     for line in [
-        "agents: {fake: {egress: {setup: [pypi.org, git.example.com:8443, github.com]}}}",
-        "agents: {fake: {egress: {setup: [pypi.org, registry.npmjs.org]}}}",
+        "agents: {fake: {egress: {setup: [kept.example.com, git.example.com:8443, github.com]}}}",
+        "agents: {fake: {egress: {setup: [kept.example.com, files.example.com]}}}",
     ] {
         assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains(line), "{said}");
     }
+}
+
+#[test]
+fn a_package_manager_whose_registry_nobody_has_allowed_is_named_at_the_start() {
+    let described = Wall::covering().shell().file("set-up.sh", 0o644, "true || npm ci\n");
+    let world = setup(described, json!({"script": "set-up.sh"})).start();
+    let said = world.stderr().split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = "the set-up of `fake` runs npm: add the host of its package registry to `agents.fake.egress.setup`";
+    assert!(said.contains(line), "{said}");
 }
 
 #[test]

@@ -13,28 +13,38 @@ use std::path::Path;
 /// Bytes of a script that is looked at.
 const LONGEST: u64 = 1024 * 1024;
 
-/// Commands, and the hosts that they ask for.
-const COMMANDS: [(&str, &[&str]); 10] = [
-    ("npm install", &["registry.npmjs.org"]),
-    ("npm i ", &["registry.npmjs.org"]),
-    ("npm ci", &["registry.npmjs.org"]),
-    ("npx ", &["registry.npmjs.org"]),
-    ("pnpm ", &["registry.npmjs.org"]),
-    ("yarn ", &["registry.yarnpkg.com"]),
-    ("pip install", &["pypi.org", "files.pythonhosted.org"]),
-    ("uvx ", &["pypi.org", "files.pythonhosted.org"]),
-    ("cargo install", &["index.crates.io", "static.crates.io"]),
-    ("gh ", &["api.github.com"]),
+/// Commands of package managers. Which registry they ask is configured in many places, so they are named instead of a
+/// host.
+const MANAGERS: [(&str, &str); 9] = [
+    ("npm install", "npm"),
+    ("npm i ", "npm"),
+    ("npm ci", "npm"),
+    ("npx ", "npm"),
+    ("pnpm ", "pnpm"),
+    ("yarn ", "yarn"),
+    ("pip install", "pip"),
+    ("uvx ", "uv"),
+    ("cargo install", "cargo"),
 ];
+
+/// The command of GitHub, and the host that it asks for.
+const GITHUB: (&str, &str) = ("gh ", "api.github.com");
 
 /// Words before an argument that names a repository of GitHub as `OWNER/NAME`.
 const MARKETPLACE: &str = "plugin marketplace add ";
 
-/// The hosts that a script asks for while it runs, and those that what it configures asks for later.
+/// What is asked for: hosts, and registries of package managers.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    hosts: BTreeSet<String>,
+    managers: BTreeSet<&'static str>,
+}
+
+/// What a script asks for while it runs, and what that which it configures asks for later.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ForeseenHosts {
-    now: BTreeSet<String>,
-    later: BTreeSet<String>,
+    now: Wanted,
+    later: Wanted,
 }
 
 /// A line for each list of hosts that is too short, ready to be copied into the configuration.
@@ -43,15 +53,13 @@ pub(super) fn describe_hosts(
     (key, agent): (&str, &config::Agent),
     policy: &Policy,
 ) -> Vec<String> {
-    let mut notes = Vec::new();
+    let script = agent.setup.script.as_deref();
+    let mut wanted = script.map(read_script).unwrap_or_default().now;
     let sources = agent.setup.sources.values().filter_map(config::DeclaredSource::kind);
-    let mut wanted: BTreeSet<String> =
-        sources.filter(|source| !has_route(source, policy)).flat_map(hosts_of_source).collect();
-    if let Some(script) = &agent.setup.script {
-        wanted.extend(read_script(script).now);
+    for source in sources.filter(|source| !has_route(source, policy)) {
+        wanted.add_source(source);
     }
-    notes.extend(describe(config, (key, agent), policy, wanted, "set-up"));
-    notes
+    describe(config, (key, agent), policy, wanted, "set-up")
 }
 
 /// The same for the session script of an agent.
@@ -62,9 +70,8 @@ pub(in crate::agent) fn describe_script(
     reach: &Reach,
 ) -> Vec<String> {
     let ForeseenHosts { now, later } = script.map(read_script).unwrap_or_default();
-    let mut notes = Vec::new();
-    notes.extend(describe(config, (key, agent), &reach.setup, now, "session script"));
-    let missing = find_missing(&reach.policy, later);
+    let mut notes = describe(config, (key, agent), &reach.setup, now, "session script");
+    let missing = find_missing(&reach.policy, later.hosts);
     if config.isolation.backend != BackendKind::None && !missing.is_empty() {
         let all = join(config.egress.allow.iter().cloned().chain(missing.iter().cloned()));
         notes.push(format!(
@@ -73,6 +80,14 @@ pub(in crate::agent) fn describe_script(
             join(missing)
         ));
     }
+    if config.isolation.backend != BackendKind::None && config.egress.allow.is_empty() {
+        notes.extend(later.managers.iter().map(|manager| {
+            format!(
+                "what the session script of `{key}` configures runs {manager}: add the host of its package registry to \
+                 `egress.allow`"
+            )
+        }));
+    }
     notes
 }
 
@@ -80,19 +95,31 @@ fn describe(
     config: &Config,
     (key, agent): (&str, &config::Agent),
     policy: &Policy,
-    wanted: BTreeSet<String>,
+    wanted: Wanted,
     what: &str,
-) -> Option<String> {
-    let missing = find_missing(policy, wanted);
-    if config.isolation.backend == BackendKind::None || missing.is_empty() {
-        return None;
+) -> Vec<String> {
+    if config.isolation.backend == BackendKind::None {
+        return Vec::new();
     }
-    let all = join(agent.egress.setup.iter().cloned().chain(missing.iter().cloned()));
-    Some(format!(
-        "the {what} of `{key}` asks for {}, which it may not reach; to allow that, add to the configuration: \
-         agents: {{{key}: {{egress: {{setup: [{all}]}}}}}}",
-        join(missing)
-    ))
+    let mut notes = Vec::new();
+    let missing = find_missing(policy, wanted.hosts);
+    if !missing.is_empty() {
+        let all = join(agent.egress.setup.iter().cloned().chain(missing.iter().cloned()));
+        notes.push(format!(
+            "the {what} of `{key}` asks for {}, which it may not reach; to allow that, add to the configuration: \
+             agents: {{{key}: {{egress: {{setup: [{all}]}}}}}}",
+            join(missing)
+        ));
+    }
+    // What is allowed already may be the registry.
+    if agent.egress.setup.is_empty() {
+        notes.extend(wanted.managers.iter().map(|manager| {
+            format!(
+                "the {what} of `{key}` runs {manager}: add the host of its package registry to `agents.{key}.egress.setup`"
+            )
+        }));
+    }
+    notes
 }
 
 fn join(hosts: impl IntoIterator<Item = String>) -> String {
@@ -151,11 +178,13 @@ fn hosts_of_url(url: &str) -> Vec<String> {
     hosts
 }
 
-fn hosts_of_source(source: SourceKind<'_>) -> Vec<String> {
-    match source {
-        SourceKind::Git(url, _) => host_of(url).into_iter().collect(),
-        SourceKind::Archive(url) | SourceKind::Url(url) => hosts_of_url(url),
-        SourceKind::Npm(_) => vec!["registry.npmjs.org".to_owned()],
+impl Wanted {
+    fn add_source(&mut self, source: SourceKind<'_>) {
+        match source {
+            SourceKind::Git(url, _) => self.hosts.extend(host_of(url)),
+            SourceKind::Archive(url) | SourceKind::Url(url) => self.hosts.extend(hosts_of_url(url)),
+            SourceKind::Npm(_) => drop(self.managers.insert("npm")),
+        }
     }
 }
 
@@ -169,7 +198,7 @@ fn hosts_of_script(script: &str) -> ForeseenHosts {
     let mut found = ForeseenHosts::default();
     let lines = script.replace("\\\n", " ");
     for line in lines.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
-        let hosts = match line.contains("mcp add") {
+        let Wanted { hosts, managers } = match line.contains("mcp add") {
             true => &mut found.later,
             false => &mut found.now,
         };
@@ -187,9 +216,9 @@ fn hosts_of_script(script: &str) -> ForeseenHosts {
                 before.is_none_or(|c| c.is_whitespace() || matches!(c, ';' | '(' | '&' | '|'))
             })
         };
-        for (_, of_command) in COMMANDS.iter().filter(|(command, _)| begins(command)) {
-            hosts.extend(of_command.iter().map(|&host| host.to_owned()));
-        }
+        managers
+            .extend(MANAGERS.iter().filter(|(command, _)| begins(command)).map(|(_, name)| *name));
+        hosts.extend(begins(GITHUB.0).then(|| GITHUB.1.to_owned()));
         if let Some((_, rest)) = words.split_once(MARKETPLACE) {
             let name = rest.split_whitespace().next().unwrap_or_default();
             let parts: Vec<&str> = name.split('/').collect();
@@ -217,11 +246,12 @@ mod tests {
              claude mcp add browser -- npx playwright\ncd x && npm ci\ngit clone \"http://127.0.0.1:81/r\"\nweigh 3\n",
         );
         let list = |hosts: &BTreeSet<String>| hosts.iter().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(list(&found.now.hosts), "127.0.0.1:81 github.com raw.githubusercontent.com");
+        assert_eq!(list(&found.later.hosts), "mcp.example.com:8443");
         assert_eq!(
-            list(&found.now),
-            "127.0.0.1:81 github.com raw.githubusercontent.com registry.npmjs.org"
+            [found.now.managers, found.later.managers],
+            [["npm"], ["npm"]].map(BTreeSet::from)
         );
-        assert_eq!(list(&found.later), "mcp.example.com:8443 registry.npmjs.org");
     }
 
     #[test]
