@@ -58,7 +58,7 @@ pub use notifications::{
 };
 pub use oidc::{JwtAlgorithm, Oidc, is_issuer_url};
 pub use origin::Origin;
-pub use own::Record;
+pub use own::{Record, make_state_folder};
 pub use publish::{ForgeKind, WorkspacePush};
 pub use reload::ConfigSource;
 pub use repository::{Git, Repository, RepositorySource};

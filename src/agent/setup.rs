@@ -38,9 +38,8 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use tree::make_folder;
 
@@ -142,8 +141,7 @@ fn compile(
 fn begin_folder(state: &Path, parent: &Path) -> Result<PathBuf, String> {
     let unfinished = parent.join(format!("{UNFINISHED}{}", std::process::id()));
     // The state folder is the server's alone; what is made here is for agents, too.
-    let made = DirBuilder::new().mode(0o700).recursive(true).create(state);
-    let made = made.and_then(|()| make_folder(parent));
+    let made = config::make_state_folder(state).and_then(|()| make_folder(parent));
     made.map_err(|error| format!("{}: {error}", unfinished.display()))?;
     Ok(unfinished)
 }

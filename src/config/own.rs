@@ -7,8 +7,9 @@ use super::load::Loaded;
 use pilothouse_sandbox::isolation::OwnFile;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The names that are looked for in the working folder.
@@ -20,6 +21,16 @@ pub(super) const SESSION_SCRIPT: &str = ".init-session.sh";
 /// What names the folder of the [`Record`].
 const RECORD_FOLDER: &str =
     "the state folder that options and variables name (`--state-dir`, PILOTHOUSE_STATE_DIR)";
+
+/// Makes the state folder where it is missing, for the server's user alone: whoever may pass it reads mirrors of
+/// repositories. One that is there stays as the operator has it.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn make_state_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(folder)
+}
 
 fn read(path: impl Into<PathBuf>, named_by: &'static str, is_secret: bool) -> OwnFile {
     OwnFile { path: path.into(), named_by, is_secret, is_written: false }
@@ -149,7 +160,7 @@ impl Record {
             return Ok(());
         }
         if let Some(folder) = self.0.parent() {
-            std::fs::create_dir_all(folder)?;
+            make_state_folder(folder)?;
         }
         // Servers of several working folders may share a state folder that only a file moves their own out of.
         let lock = File::create(self.0.with_extension("lock"))?;

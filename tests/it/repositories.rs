@@ -90,6 +90,13 @@ fn objects(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn no_other_user_passes_the_state_folder_that_a_server_has_made() {
+    let world = World::start();
+    let mode = fs::metadata(world.path("state")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o067, 0, "{mode:o}");
+}
+
+#[test]
 fn each_session_has_a_clone_on_a_branch_of_its_own_and_can_commit_there() {
     for wall in WALLS {
         let (described, shop) = described(wall);

@@ -35,7 +35,7 @@ const MARKETPLACE: &str = "plugin marketplace add ";
 
 /// What is asked for: hosts, and registries of package managers.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted {
+struct ForeseenNeeds {
     hosts: BTreeSet<String>,
     managers: BTreeSet<&'static str>,
 }
@@ -43,8 +43,8 @@ struct Wanted {
 /// What a script asks for while it runs, and what that which it configures asks for later.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ForeseenHosts {
-    now: Wanted,
-    later: Wanted,
+    now: ForeseenNeeds,
+    later: ForeseenNeeds,
 }
 
 /// A line for each list of hosts that is too short, ready to be copied into the configuration.
@@ -95,7 +95,7 @@ fn describe(
     config: &Config,
     (key, agent): (&str, &config::Agent),
     policy: &Policy,
-    wanted: Wanted,
+    wanted: ForeseenNeeds,
     what: &str,
 ) -> Vec<String> {
     if config.isolation.backend == BackendKind::None {
@@ -178,7 +178,7 @@ fn hosts_of_url(url: &str) -> Vec<String> {
     hosts
 }
 
-impl Wanted {
+impl ForeseenNeeds {
     fn add_source(&mut self, source: SourceKind<'_>) {
         match source {
             SourceKind::Git(url, _) => self.hosts.extend(host_of(url)),
@@ -198,7 +198,7 @@ fn hosts_of_script(script: &str) -> ForeseenHosts {
     let mut found = ForeseenHosts::default();
     let lines = script.replace("\\\n", " ");
     for line in lines.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
-        let Wanted { hosts, managers } = match line.contains("mcp add") {
+        let ForeseenNeeds { hosts, managers } = match line.contains("mcp add") {
             true => &mut found.later,
             false => &mut found.now,
         };

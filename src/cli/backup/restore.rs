@@ -6,7 +6,7 @@ use super::{
 };
 use crate::client::exit;
 use crate::client::failure::{Failure, causes};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, make_state_folder};
 use crate::store::{self, Claim};
 use clap::Args;
 use pilothouse_sandbox::workspace::remove_folder;
@@ -218,6 +218,8 @@ impl<'a> RestorePlaces<'a> {
             Failure::new(exit::UNAVAILABLE, words)
         };
         let unreadable = |error: io::Error| failure(Path::new("the backup"), &error);
+        make_state_folder(&self.config.state_dir)
+            .map_err(|error| failure(&self.config.state_dir, &error))?;
         let mut archive = tar::Archive::new(archive);
         archive.set_preserve_permissions(true);
         archive.set_preserve_ownerships(rustix::process::geteuid().is_root());

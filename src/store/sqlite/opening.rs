@@ -1,6 +1,7 @@
 //! Before a database is used: its folder is locked, a connection is set up, the start is noted.
 
 use super::{CACHE_KIB, Error};
+use crate::config::make_state_folder;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 use std::fs::{File, OpenOptions};
@@ -14,7 +15,7 @@ pub(in crate::store) fn lock(folder: &Path, holder: &str) -> Result<File, Error>
         path: path.display().to_string(),
         reason: error.to_string(),
     };
-    std::fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
+    make_state_folder(folder).map_err(|error| unusable(folder, &error))?;
     let path = folder.join("lock");
     let unusable = |error: std::io::Error| unusable(&path, &error);
     let mut file = OpenOptions::new()
