@@ -341,7 +341,10 @@ impl Publisher {
             |error: std::io::Error| NotPublished::Git(format!("could not be heard: {error}"));
         let sessions = Sessions { deps: self.deps.clone(), live: self.live.clone() };
         // A push that a person has allowed does not fail because others run.
-        let place = self.live.bundles.request(&self.row.scope.caller).place().await;
+        let place = self.live.bundles.request(&self.row.scope.caller).place();
+        let place = self.deps.stop.run_until_cancelled(place).await;
+        let place =
+            place.ok_or_else(|| NotPublished::Git("was not begun: the server stops".into()))?;
         let mut bundle = sessions.make_bundle_at(place, &self.agent, &self.row).await?;
         let mut file = tokio::fs::File::create(folder.bundle()).await.map_err(failed)?;
         let mut written = 0u64;
