@@ -344,8 +344,7 @@ async fn a_webhook_whose_end_could_not_be_noted_does_not_go_on_where_it_cannot_b
 {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pilothouse.db");
-    let mut settings = Config::default();
-    settings.state_dir = folder.path().to_owned();
+    let mut settings = Config { state_dir: folder.path().to_owned(), ..Config::default() };
     settings.store.path = path.to_str().unwrap().into();
     let fixture = Fixture::on(store::open(&settings, "a test").unwrap(), |_| {});
     let hook = Hook::start().await;
