@@ -264,8 +264,9 @@ impl Asks {
         let (open, now) = (self.open(), clock::now());
         let mut page = Page { rows: Vec::new(), next: None, total: 0 };
         let mut size = 0usize;
-        let is_wanted =
-            |row: &&Arc<AskRow>| is_listed(&row.scope) && states.contains(&row.state_at(now));
+        let is_wanted = |row: &&Arc<AskRow>| {
+            row.stored.holds() && is_listed(&row.scope) && states.contains(&row.state_at(now))
+        };
         for row in open.rows.values().filter(is_wanted) {
             page.total += 1;
             if page.next.is_some() || after.is_some_and(|after| *row.id <= *after) {
@@ -326,6 +327,7 @@ pub fn deadline(now: Timestamp, config: &Config) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Stored;
     use pilothouse_a2a::id::TaskId;
     use serde_json::json;
 
@@ -337,6 +339,7 @@ mod tests {
             until: None,
             ended: None,
             act: None,
+            stored: Stored::default(),
             id: Arc::from(uuid::Uuid::now_v7().to_string()),
             n: 1,
             task: TaskId::new("task"),
@@ -407,6 +410,7 @@ mod tests {
         let asks = bounded(|_| ());
         let rows = ["a", "b", "c", "d"].map(|text| row("one", &text.repeat(1000)));
         let rows = rows.map(|row| asks.add(row).unwrap());
+        rows.iter().for_each(|row| row.stored.note());
         let scopes = [rows[0].scope.clone()];
         let walk = |most, bytes| {
             let (mut after, mut sizes, mut seen) = (None, Vec::new(), Vec::new());
@@ -428,6 +432,17 @@ mod tests {
         assert_eq!(walk(4, usize::MAX), [4]);
         assert_eq!(walk(4, 1), [1, 1, 1, 1]);
     }
+
+    #[test]
+    fn an_ask_is_listed_once_the_store_holds_it() {
+        let asks = bounded(|_| ());
+        let row = asks.add(row("one", "a")).unwrap();
+        let count = || asks.page(|_| true, &[AskState::Open], None, (1, usize::MAX)).total;
+        assert_eq!(count(), 0);
+        row.stored.note();
+        assert_eq!(count(), 1);
+    }
+
     #[test]
     fn an_open_ask_has_a_short_id_of_its_own_that_finds_it_until_its_end() {
         let asks = bounded(|_| ());

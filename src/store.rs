@@ -38,7 +38,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use ask::{AnswerSource, AskAct, AskPage, AskRow, AskState};
+pub use ask::{AnswerSource, AskAct, AskPage, AskRow, AskState, Stored};
 pub use backend::Store;
 pub use checkout::{Checkout, SessionUse};
 pub use erasure::{ErasedTask, Erasure};

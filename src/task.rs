@@ -561,6 +561,11 @@ impl TaskLog {
             }
             None => Write::Head { n: self.n, expected, seq, bytes, status },
         });
+        let asks = writes.iter().filter_map(|write| match write {
+            Write::Ask(row) => Some(row.clone()),
+            _ => None,
+        });
+        let asks: Vec<_> = asks.collect();
         let log = self.clone();
         let show = move |outcome: Result<(), Error>| {
             if let Err(error) = outcome {
@@ -574,6 +579,7 @@ impl TaskLog {
                 end.show(event, response);
             }
             (end.seq, end.stored) = (seq, seq);
+            asks.iter().for_each(|row| row.stored.note());
             end.turns += turns;
             end.broken = None;
             drop(end);

@@ -9,7 +9,7 @@
 use crate::asks::{self, Decision};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::store::{AskAct, AskRow, AskState, Write};
+use crate::store::{AskAct, AskRow, AskState, Stored, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::Answer;
@@ -221,6 +221,7 @@ pub(super) fn ask_row(log: &TaskLog, ask: Value, ends_turn: bool, config: &Confi
         until: None,
         ended: None,
         act: None,
+        stored: Stored::default(),
     }
 }
 

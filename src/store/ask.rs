@@ -6,6 +6,7 @@ use pilothouse_a2a::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An ask that a person has to answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +39,36 @@ pub struct AskRow {
     pub ended: Option<Timestamp>,
     /// Who claimed, deferred or answered it.
     pub act: Option<Arc<AskAct>>,
+    /// Whether the store holds it.
+    pub stored: Stored,
+}
+
+/// Whether the store holds an ask; copies share it. Nobody is shown an ask that a crash could still lose.
+#[derive(Debug, Clone, Default)]
+pub struct Stored(Arc<AtomicBool>);
+
+impl Stored {
+    /// That of an ask which was read.
+    pub fn read() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// The store holds it from now on.
+    pub fn note(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the store holds it.
+    pub fn holds(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// It says nothing of what an ask is.
+impl PartialEq for Stored {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How an ask stands. The store knows the numbers; those up to [`AskState::Deferred`] can be answered.

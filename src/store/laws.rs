@@ -4,8 +4,8 @@ mod grants;
 
 use super::{
     AnswerSource, AskAct, AskRow, AskState, CallerFilter, Conflict, Durability, Error, Event,
-    Filter, GrantRow, GrantWrite, Kind, Scope, SessionRow, Store, TaskRow, TokenRow, UsageOf, Used,
-    Write, sqlite,
+    Filter, GrantRow, GrantWrite, Kind, Scope, SessionRow, Store, Stored, TaskRow, TokenRow,
+    UsageOf, Used, Write, sqlite,
 };
 use crate::config::TokenScope;
 use bytes::Bytes;
@@ -77,6 +77,7 @@ fn ask(n: i64) -> Arc<AskRow> {
         until: None,
         ended: None,
         act: None,
+        stored: Stored::default(),
     })
 }
 

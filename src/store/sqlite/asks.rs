@@ -2,7 +2,7 @@
 
 use super::read::scope;
 use super::{Sqlite, grants};
-use crate::store::{AskAct, AskPage, AskRow, AskState, CallerFilter, Error};
+use crate::store::{AskAct, AskPage, AskRow, AskState, CallerFilter, Error, Stored};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -199,5 +199,6 @@ pub(super) fn ask_row(row: &Row<'_>) -> Result<AskRow, rusqlite::Error> {
         until: time("until_ms")?,
         ended: time("ended_ms")?,
         act: act.and_then(|act| serde_json::from_str(&act).ok()).map(Arc::new),
+        stored: Stored::read(),
     })
 }
