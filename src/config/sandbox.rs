@@ -68,7 +68,6 @@ impl Config {
         let template =
             workspace.template.as_ref().filter(|_| workspace.mode == WorkspaceMode::Copy);
         let template = template.map(|folder| existing(&cwd.join(folder), "workspace.template"));
-        let copy = &self.sessions.copy;
         Ok(WorkspaceSettings {
             is_shared: workspace.mode == WorkspaceMode::Shared,
             root: cwd.join(&workspace.path),
@@ -76,8 +75,15 @@ impl Config {
             defaults,
             script,
             template: template.transpose()?,
-            copy: CopyLimits { entries: copy.entries, size: copy.size.get(), depth: copy.depth },
+            copy: self.sessions.copy.plain(),
             group: self.isolation.uids.first,
         })
+    }
+}
+
+impl super::CopyLimits {
+    /// The same as the sandbox counts it.
+    pub fn plain(&self) -> CopyLimits {
+        CopyLimits { entries: self.entries, size: self.size.get(), depth: self.depth }
     }
 }

@@ -82,6 +82,9 @@ fn described() -> Builder {
         "timeouts": {"turn": "2s", "terminate": "200ms", "interrupt": "500ms"},
         "processes": {"max": 16},
         "push": {"allow": ["127.0.0.0/8"], "pending": 100_000},
+        // A message without a task would answer the one that waits in its context, and the ledger of what was
+        // continued could not know.
+        "asks": {"by_context": false},
     }));
     let mut shell = builder.config["agents"]["fake"].clone();
     shell["program"] = json!("/bin/sh");

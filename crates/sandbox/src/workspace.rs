@@ -17,7 +17,7 @@ pub use files::{
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use setup::{InitFailed, hear_setup};
-pub use tree::Size;
+pub use tree::{Allowance, Size};
 pub use worktree::{describe_missing_grants, find_projects};
 
 use crate::disk::{self, off_worker};
@@ -29,7 +29,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use tree::{Allowance, Copying, Deadline, Links, Measurement};
+use tree::{Copying, Deadline, Links, Measurement};
 
 /// The bits of a folder's mode by which others may enter it.
 const ENTERED_BY_OTHERS: u32 = 0o011;

@@ -2,6 +2,7 @@
 
 use crate::config::CopyLimits;
 use crate::plain_file;
+use pilothouse_sandbox::workspace::Allowance;
 use sha2::{Digest, Sha256};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,9 +15,7 @@ const LEFT_OUT: [&str; 2] = [".git", ".DS_Store"];
 /// A folder in the making; what is put there counts for its digest.
 pub(super) struct RevisionTree {
     root: PathBuf,
-    limits: CopyLimits,
-    entries: u64,
-    bytes: u64,
+    allowance: Allowance,
     seen: Sha256,
     /// Names and values of what no file may hold.
     secrets: Vec<(String, String)>,
@@ -40,9 +39,7 @@ impl RevisionTree {
     pub(super) fn over(root: &Path, limits: &CopyLimits) -> Self {
         Self {
             root: root.to_owned(),
-            limits: limits.clone(),
-            entries: limits.entries,
-            bytes: limits.size.get(),
+            allowance: Allowance::new(limits.plain()),
             seen: Sha256::new(),
             secrets: Vec::new(),
         }
@@ -61,7 +58,7 @@ impl RevisionTree {
     }
 
     fn copy_entries(&mut self, from: &Path, place: &str, depth: usize) -> io::Result<()> {
-        self.check_depth(depth)?;
+        self.allowance.check_depth(depth)?;
         make_folder(&self.root.join(place))?;
         for entry in fs::read_dir(from).map_err(|error| named(from, &error))? {
             let entry = entry?;
@@ -74,7 +71,7 @@ impl RevisionTree {
                 )));
             };
             let place = format!("{place}/{name}");
-            self.take_entry()?;
+            self.allowance.take_entry()?;
             if kind.is_dir() {
                 self.copy_entries(&path, &place, depth + 1)?;
             } else if kind.is_symlink() {
@@ -86,15 +83,6 @@ impl RevisionTree {
             }
         }
         Ok(())
-    }
-
-    fn check_depth(&self, depth: usize) -> io::Result<()> {
-        let most = self.limits.depth;
-        if depth < most {
-            return Ok(());
-        }
-        let words = format!("folders more than {most} deep (`sessions.copy.depth`)");
-        Err(io::Error::other(words))
     }
 
     /// The digest of all that was put there, and of these words.
@@ -149,7 +137,7 @@ impl RevisionTree {
             let mut file = plain_file::open(&real).map_err(|error| named(from, &error))?;
             return self.put(place, &mut file, if is_program { 0o755 } else { 0o644 });
         }
-        self.check_depth(depth)?;
+        self.allowance.check_depth(depth)?;
         make_folder(&self.root.join(place))?;
         let entries = fs::read_dir(&real).map_err(|error| named(from, &error))?;
         let mut names = Vec::new();
@@ -161,7 +149,7 @@ impl RevisionTree {
             };
             // A mounted map of Kubernetes keeps its versions in `..data` and `..TIME`, beside links into them.
             if !name.starts_with("..") && !LEFT_OUT.contains(&name) {
-                self.take_entry()?;
+                self.allowance.take_entry()?;
                 names.push(name.to_owned());
             }
         }
@@ -169,17 +157,6 @@ impl RevisionTree {
         for name in names {
             self.copy_below(&from.join(&name), whole, &format!("{place}/{name}"), depth + 1)?;
         }
-        Ok(())
-    }
-
-    fn take_entry(&mut self) -> io::Result<()> {
-        let left = self.entries.checked_sub(1).ok_or_else(|| {
-            let most = self.limits.entries;
-            io::Error::other(format!(
-                "more than {most} files and folders (`sessions.copy.entries`)"
-            ))
-        });
-        self.entries = left?;
         Ok(())
     }
 
@@ -199,11 +176,7 @@ impl RevisionTree {
             if length == 0 {
                 break;
             }
-            let left = self.bytes.checked_sub(length as u64).ok_or_else(|| {
-                let most = self.limits.size;
-                io::Error::other(format!("files of more than {most} (`sessions.copy.size`)"))
-            });
-            self.bytes = left?;
+            self.allowance.take_bytes(length as u64)?;
             if let Some(name) = leaks.find(&chunk[..length]) {
                 let words = format!("{place} holds the value of {name} (`setup.secrets`)");
                 return Err(io::Error::other(words));

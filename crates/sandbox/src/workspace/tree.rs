@@ -20,7 +20,8 @@ mod remove;
 #[cfg(test)]
 mod tests;
 
-pub(super) use copy::{Allowance, Copying, copy_file};
+pub use copy::Allowance;
+pub(super) use copy::{Copying, copy_file};
 pub(super) use measure::Measurement;
 pub use measure::Size;
 pub(super) use owner::{give, inherit};

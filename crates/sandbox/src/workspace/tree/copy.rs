@@ -17,19 +17,26 @@ use tokio_util::sync::CancellationToken;
 /// Bytes that are copied between two looks at the deadline.
 const CHUNK: u64 = 64 << 20;
 
-/// What may still be copied.
-pub(in crate::workspace) struct Allowance {
+/// What may still be copied; each refusal names the key of its bound.
+#[derive(Debug, Clone)]
+pub struct Allowance {
     limits: CopyLimits,
     entries: u64,
     bytes: u64,
 }
 
 impl Allowance {
-    pub(in crate::workspace) fn new(limits: CopyLimits) -> Self {
+    /// All of it.
+    pub fn new(limits: CopyLimits) -> Self {
         Self { limits, entries: limits.entries, bytes: limits.size }
     }
 
-    fn take_entry(&mut self) -> io::Result<()> {
+    /// Counts a file or a folder.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many.
+    pub fn take_entry(&mut self) -> io::Result<()> {
         let left = self.entries.checked_sub(1).ok_or_else(|| {
             let most = self.limits.entries;
             io::Error::other(format!(
@@ -40,7 +47,12 @@ impl Allowance {
         Ok(())
     }
 
-    fn take_bytes(&mut self, bytes: u64) -> io::Result<()> {
+    /// Counts bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many.
+    pub fn take_bytes(&mut self, bytes: u64) -> io::Result<()> {
         let left = self.bytes.checked_sub(bytes).ok_or_else(|| {
             let most = self.limits.size;
             io::Error::other(format!("files of more than {most} bytes (`sessions.copy.size`)"))
@@ -49,7 +61,12 @@ impl Allowance {
         Ok(())
     }
 
-    fn check_depth(&self, depth: usize) -> io::Result<()> {
+    /// Whether a folder may lie below so many others.
+    ///
+    /// # Errors
+    ///
+    /// When it may not.
+    pub fn check_depth(&self, depth: usize) -> io::Result<()> {
         let most = self.limits.depth;
         if depth < most {
             return Ok(());
