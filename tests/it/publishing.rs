@@ -4,7 +4,7 @@
 use crate::building::Builder;
 use crate::reading::{answer, artifact, message_in, message_to, state, words};
 use crate::repositories::{commit, git, repository};
-use crate::walls::Wall;
+use crate::walls::{WALLS, Wall};
 use crate::world::{OWNER, World};
 use serde_json::{Value, json};
 use std::fs;
@@ -194,6 +194,32 @@ fn a_replacement_hides_no_commit_from_the_person_who_looks_at_a_push() {
     let (code, said) = push(&world, &["a"]);
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("Add a backdoor") && !said.contains("Mend a typo"), "{said}");
+}
+
+#[test]
+fn the_api_of_github_is_reached_with_a_token_that_stays_outside_of_the_sandbox() {
+    for wall in WALLS {
+        let described = wall.shell();
+        let forge = Forge::start(&described);
+        let world = described
+            .agent(json!({"env": {"pass": ["GH_TOKEN", "GITHUB_API_URL"]}}))
+            .env("GH_TOKEN", TOKEN)
+            .env("GITHUB_API_URL", &format!("http://{}/github", forge.host))
+            .start();
+        let asking = "curl -s -H \"Authorization: Bearer $GH_TOKEN\" \"$GITHUB_API_URL/repos/team/shop/pulls?head=a:b&base=c\"; \
+                      curl -s -o /dev/null -w ' %{http_code}' -H 'Authorization: Bearer x' \"$GITHUB_API_URL/repos\"; env | grep -c TOKEN";
+        let task = world.send(message_in("one", asking));
+        assert_eq!(answer(&task).split_whitespace().next(), Some("[]"), "{wall:?}: {task:#}");
+        assert!(!task.to_string().contains(TOKEN));
+        let seen = answer(&world.send(message_in("one", "env; cat /proc/self/environ")));
+        assert!(seen.contains("GH_TOKEN=") && !seen.contains(TOKEN), "{wall:?}: {seen}");
+        assert_eq!(
+            forge.requests().len(),
+            1,
+            "{wall:?}: a stand-in that is none of the session's is no way in"
+        );
+        assert!(world.stderr().contains("reaches the API of GitHub with your token"));
+    }
 }
 
 #[test]
@@ -409,4 +435,36 @@ fn what_an_agent_makes_of_its_clone_leads_a_push_nowhere_else() {
     world.send(message_in("one", "git checkout -q -b elsewhere; echo b > b"));
     let (code, said) = push(&world, &["one"]);
     assert!(code == Some(2) && said.contains("not on the branch pilothouse/"), "{said}");
+}
+
+#[test]
+fn a_session_that_has_merged_what_is_newer_than_the_mirror_is_pushed() {
+    let described = Wall::covering().shell();
+    let shop = repository(&described, "shop");
+    let upstream = described.path("upstream.git");
+    git(&shop, &["clone", "-q", "--bare", ".", upstream.to_str().unwrap()]);
+    git(&shop, &["remote", "add", "origin", upstream.to_str().unwrap()]);
+    let workspace =
+        json!({"mode": "repository", "repository": {"url": upstream}, "push": {"policy": "allow"}});
+    let config = json!({"workspace": workspace, "isolation": {"read": [upstream]}});
+    let world = described.config(config).start();
+    world.send(message_in("one", "echo a > a"));
+    let newer = commit(&shop, "newer", "newer");
+    git(&shop, &["push", "-q", "origin", "main"]);
+    let merging = "git add a; git commit -qm mine; git config --global safe.directory '*'; \
+                   git fetch -q origin 2>&1 && git merge -q --no-edit origin/main 2>&1 && cat newer";
+    let task = world.send(message_in("one", merging));
+    assert_eq!(answer(&task).trim(), "newer", "{task:#}");
+    let (code, said) = push(&world, &["one"]);
+    assert!(code == Some(0) && said.contains("is pushed to upstream"), "{code:?} {said}");
+    let own = branch(&world, "one");
+    assert_eq!(git(&upstream, &["merge-base", &own, "main"]), newer);
+    // What it follows elsewhere is no commit that anybody was shown.
+    let foreign = "git init -q \"$HOME/else\"; cd \"$HOME/else\"; git commit -q --allow-empty -m else; cd - >/dev/null; \
+                   git remote add else \"$HOME/else\"; git fetch -q else; \
+                   git merge -q --no-edit --allow-unrelated-histories $(git -C \"$HOME/else\" rev-parse HEAD) && echo merged";
+    let task = world.send(message_in("one", foreign));
+    assert_eq!(answer(&task).trim(), "merged", "{task:#}");
+    let (code, said) = push(&world, &["one"]);
+    assert!(code == Some(2) && said.contains("are on no branch of upstream"), "{code:?} {said}");
 }
