@@ -29,7 +29,7 @@ impl Allowance {
         Self { limits, entries: limits.entries, bytes: limits.size }
     }
 
-    fn take_entry(&mut self) -> io::Result<()> {
+    pub(in crate::workspace) fn take_entry(&mut self) -> io::Result<()> {
         let left = self.entries.checked_sub(1).ok_or_else(|| {
             let most = self.limits.entries;
             io::Error::other(format!(
