@@ -320,8 +320,13 @@ fn is_set_up_as_it_is_declared(agent: &Agent) {
         .start();
     let task = world.send(message_in("c", "say hello"));
     assert_eq!(completed(&task), "hello");
-    let seen = model.requests().pop().unwrap().body;
-    assert!(seen.contains("MARKER-OF-RULES"), "{seen}");
+    // Qwen Code connects to servers beside its first turn.
+    if !model.requests().iter().any(|request| request.body.contains("elicit")) {
+        world.send(message_in("c", "say again"));
+    }
+    // Some ask for a title, too.
+    let seen: String = model.requests().into_iter().map(|request| request.body).collect();
+    assert!(seen.contains("MARKER-OF-RULES"), "no instructions: {seen}");
     assert!(seen.contains("MARKER-OF-SKILL"), "no skill is offered: {seen}");
     assert!(seen.contains("elicit"), "no tool of the server is offered: {seen}");
     let declared = task["metadata"]["setup"]["declared"].as_array().unwrap();
