@@ -1,6 +1,8 @@
 //! The push of a session's branch by the server, and its pull request, against stand-ins for git's smart HTTP and for
 //! the API of each forge (GitHub "Pulls", GitLab "Merge requests", Gitea "repository", as they document them).
 
+mod bounds;
+
 use crate::building::Builder;
 use crate::reading::{answer, artifact, message_in, message_to, state, words};
 use crate::repositories::{commit, git, repository};
@@ -20,7 +22,7 @@ const TOKEN: &str = "forge-secret-4711";
 const SENDER: &str = "token-of-a-sender-88b1c5a2e90f4d37";
 
 /// Serves repositories below a folder to whoever has the token, and the three APIs beside them. Requests of the APIs are
-/// noted; `limit` and `revoked` in the folder make them refuse.
+/// noted; `limit` and `revoked` in the folder make them refuse, and `hold` has pushes wait.
 const FORGE: &str = r#"
 import base64, http.server, json, os, subprocess, sys, time, urllib.parse
 folder, token = sys.argv[1], sys.argv[2]
@@ -64,6 +66,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self):
         path, _, query = self.path.partition("?")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        while "git-receive-pack" in self.path and os.path.exists(folder + "/hold"):
+            open(folder + "/held", "w").close()
+            time.sleep(0.01)
         first, _, rest = path[1:].partition("/")
         if first in ("github", "gitlab", "gitea"):
             return self.forge(first, "/" + rest, query, body)
@@ -435,36 +440,4 @@ fn what_an_agent_makes_of_its_clone_leads_a_push_nowhere_else() {
     world.send(message_in("one", "git checkout -q -b elsewhere; echo b > b"));
     let (code, said) = push(&world, &["one"]);
     assert!(code == Some(2) && said.contains("not on the branch pilothouse/"), "{said}");
-}
-
-#[test]
-fn a_session_that_has_merged_what_is_newer_than_the_mirror_is_pushed() {
-    let described = Wall::covering().shell();
-    let shop = repository(&described, "shop");
-    let upstream = described.path("upstream.git");
-    git(&shop, &["clone", "-q", "--bare", ".", upstream.to_str().unwrap()]);
-    git(&shop, &["remote", "add", "origin", upstream.to_str().unwrap()]);
-    let workspace =
-        json!({"mode": "repository", "repository": {"url": upstream}, "push": {"policy": "allow"}});
-    let config = json!({"workspace": workspace, "isolation": {"read": [upstream]}});
-    let world = described.config(config).start();
-    world.send(message_in("one", "echo a > a"));
-    let newer = commit(&shop, "newer", "newer");
-    git(&shop, &["push", "-q", "origin", "main"]);
-    let merging = "git add a; git commit -qm mine; git config --global safe.directory '*'; \
-                   git fetch -q origin 2>&1 && git merge -q --no-edit origin/main 2>&1 && cat newer";
-    let task = world.send(message_in("one", merging));
-    assert_eq!(answer(&task).trim(), "newer", "{task:#}");
-    let (code, said) = push(&world, &["one"]);
-    assert!(code == Some(0) && said.contains("is pushed to upstream"), "{code:?} {said}");
-    let own = branch(&world, "one");
-    assert_eq!(git(&upstream, &["merge-base", &own, "main"]), newer);
-    // What it follows elsewhere is no commit that anybody was shown.
-    let foreign = "git init -q \"$HOME/else\"; cd \"$HOME/else\"; git commit -q --allow-empty -m else; cd - >/dev/null; \
-                   git remote add else \"$HOME/else\"; git fetch -q else; \
-                   git merge -q --no-edit --allow-unrelated-histories $(git -C \"$HOME/else\" rev-parse HEAD) && echo merged";
-    let task = world.send(message_in("one", foreign));
-    assert_eq!(answer(&task).trim(), "merged", "{task:#}");
-    let (code, said) = push(&world, &["one"]);
-    assert!(code == Some(2) && said.contains("are on no branch of upstream"), "{code:?} {said}");
 }
