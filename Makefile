@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-clients test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench bench-repository fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-clients test-browser test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench bench-repository fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -38,6 +38,9 @@ test-clients: ## frameworks that people use (Google ADK and others), installed a
 	@$(CARGO) build --workspace --bins --quiet
 	@tests/clients/install.sh
 	@exec tests/clients/run.py
+
+test-browser: ## Playwright MCP with Debian's Chromium in the sandbox of a session takes a picture (installs one package of npm)
+	@exec tools/test-browser.sh
 
 test-containers: ## the container backend, with Docker and Podman engines of its own (ENGINE=docker|podman for one)
 	@exec tools/test-containers.sh $(ENGINE)

@@ -264,7 +264,9 @@ impl Agent {
 
     /// Whether something is to be done in the folder of a new session before the agent starts.
     pub fn needs_setup(&self) -> bool {
-        self.workspaces.script().is_some() || self.clone_source.is_some()
+        self.workspaces.script().is_some()
+            || self.clone_source.is_some()
+            || self.config.setup.post_create
     }
 
     /// The projects that its CLI is to trust, as a process with these paths knows them.

@@ -20,6 +20,7 @@
 
 mod check;
 mod error;
+mod fetch;
 mod forge;
 mod git;
 mod publish;
@@ -30,28 +31,30 @@ pub use publish::{NotPushed, PushFolder, ShownCommits};
 
 use crate::config::{Age, Bytes, Config, RepositorySource, WorkspacePush};
 use crate::queue::FairQueue;
+use fetch::LastFetch;
 use forge::Forge;
-use git::{config_file, git_config, hear, own_environment, quote, remove_unfinished, settings};
+use git::{config_file, git_config, hear, own_environment, quote, settings};
 use pilothouse_sandbox::disk;
 use pilothouse_sandbox::isolation::{Grants, limit_files};
 use pilothouse_sandbox::process::{Ended, Launcher};
 use pilothouse_sandbox::supervisor::Spec;
 use pilothouse_sandbox::workspace::Workspaces;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Characters of a session's id in the name of its branch: the end of a UUID is random.
 const SHORT: usize = 8;
+
+/// The list of ignored files that clones begin with, at the top of a working copy on this machine.
+pub const INCLUDED: &str = ".worktreeinclude";
 
 /// What the sessions of an agent begin as clones of.
 #[derive(Clone)]
@@ -81,7 +84,7 @@ pub struct Mirror {
     /// Places for turns that wait for a fetch (`limits.fetches`).
     turns: FairQueue,
     /// When the last fetch began that has come to its end, and whether it failed. Whoever fetches holds it.
-    fetched: Mutex<Option<(Instant, Result<(), MirrorError>)>>,
+    fetched: Mutex<LastFetch>,
 }
 
 /// How a git of the server's is run.
@@ -101,7 +104,7 @@ pub struct Base {
     /// The branch or tag that it was found by; none for a commit, or a HEAD that is on no branch.
     pub name: Option<String>,
     /// What of it a clone does not have, a sentence each.
-    pub left_out: Vec<&'static str>,
+    pub left_out: Vec<Cow<'static, str>>,
 }
 
 /// The branch of a session's own.
@@ -130,10 +133,13 @@ impl CloneSource {
     pub fn note(&self, agent: &str, workspaces: &Workspaces) -> String {
         let reference =
             self.reference.as_deref().map(|name| format!(" at {name}")).unwrap_or_default();
+        let has_list = self.mirror.local().is_some_and(|local| local.join(INCLUDED).is_file());
+        let but =
+            if has_list { ", but for ignored files that its .worktreeinclude lists" } else { "" };
         format!(
             "each session of `{agent}` works in a clone of {}{reference}, on a branch of its own, below {}; what is not \
-             committed there (changed files, ignored files such as .env) is not in it. To have agents work in one folder \
-             as it is, set `workspace: {{mode: shared, path: FOLDER}}`",
+             committed there (changed files, ignored files such as .env) is not in it{but}. To have agents work in one \
+             folder as it is, set `workspace: {{mode: shared, path: FOLDER}}`",
             self.mirror.url(),
             workspaces.root().display()
         )
@@ -226,147 +232,6 @@ impl Mirror {
         fs::write(config_file(&self.folder), text)
     }
 
-    /// Finds where a new clone begins, after a look at what is new upstream. Who looks meanwhile waits for that, and
-    /// a look that began after the call counts for it too, also where it failed. `progress` is told how far a fetch has
-    /// come. Dropping this ends the look, whose task (one of `tasks`) goes on until its git has gone.
-    ///
-    /// # Errors
-    ///
-    /// When git fails, there is too much of it, or the ref is not there.
-    pub async fn find_base(
-        self: &Arc<Self>,
-        launcher: &Launcher,
-        reference: Option<&str>,
-        progress: &watch::Sender<String>,
-        (tasks, stop): (&TaskTracker, &CancellationToken),
-    ) -> Result<Base, MirrorError> {
-        let quit = stop.child_token();
-        let _leave = quit.clone().drop_guard();
-        let run = GitRun { launcher: launcher.clone(), progress: progress.clone(), quit };
-        let (mirror, reference) = (self.clone(), reference.map(ToOwned::to_owned));
-        let looking = async move { mirror.look(&run, reference.as_deref()).await };
-        let found = tasks.spawn(looking).await;
-        found.unwrap_or_else(|_| Err(MirrorError::Ended(self.name().to_owned())))
-    }
-
-    async fn look(&self, run: &GitRun, reference: Option<&str>) -> Result<Base, MirrorError> {
-        let asked = Instant::now();
-        let locked = run.quit.run_until_cancelled(self.fetched.lock()).await;
-        let mut fetched = locked.ok_or_else(|| MirrorError::Ended(self.name().to_owned()))?;
-        if let Some(commit) = reference.filter(|name| is_commit(name))
-            && let Some(base) = self.resolve(run, Some(commit)).await?
-        {
-            // It never means anything else.
-            return Ok(base);
-        }
-        if fetched.as_ref().is_none_or(|(began, _)| *began < asked) {
-            let began = Instant::now();
-            let outcome = self.fetch_in_time(run, reference).await;
-            if run.quit.is_cancelled() {
-                // Whoever waits still fetches anew.
-                return Err(MirrorError::Ended(self.name().to_owned()));
-            }
-            if outcome.is_err() {
-                // A disk that is full would stay full.
-                remove_unfinished(&self.folder);
-            }
-            *fetched = Some((began, outcome));
-        }
-        if let Some((_, Err(error))) = &*fetched {
-            return Err(error.clone());
-        }
-        let base = self.resolve(run, reference).await?;
-        base.ok_or_else(|| {
-            let repository = self.name().to_owned();
-            match reference {
-                Some(reference) => {
-                    MirrorError::NoReference { repository, reference: reference.to_owned() }
-                }
-                None => MirrorError::Empty(repository),
-            }
-        })
-    }
-
-    /// Fetches within `timeouts.fetch`; the git of a fetch that takes longer has gone when this answers.
-    async fn fetch_in_time(
-        &self,
-        run: &GitRun,
-        reference: Option<&str>,
-    ) -> Result<(), MirrorError> {
-        let quit = run.quit.child_token();
-        let (launcher, progress) = (run.launcher.clone(), run.progress.clone());
-        let run = GitRun { launcher, progress, quit: quit.clone() };
-        let mut fetching = pin!(self.fetch(&run, reference));
-        tokio::select! {
-            biased;
-            outcome = &mut fetching => return outcome,
-            () = tokio::time::sleep(self.patience.get()) => quit.cancel(),
-        }
-        let _ = fetching.await;
-        let (repository, patience) = (self.name().to_owned(), self.patience);
-        Err(MirrorError::TooLong { repository, patience })
-    }
-
-    /// Brings everything over that is new.
-    async fn fetch(&self, run: &GitRun, reference: Option<&str>) -> Result<(), MirrorError> {
-        let folder = self.folder.to_string_lossy().into_owned();
-        if !self.folder.join("HEAD").is_file() {
-            let init = ["init", "--quiet", "--bare", "--template=", &folder];
-            self.git(run, &init).await?;
-        }
-        let left = self.folder.clone();
-        // As many folders as the mirror has; a panic in there leaves what it left.
-        let _ = disk::off_worker(move || remove_unfinished(&left)).await;
-        // The branch's name, and whether there is anything at all.
-        let heads = self.git(run, &["ls-remote", "--symref", "--", &self.url, "HEAD"]).await?;
-        let mut wanted = vec!["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
-        if heads.lines().any(|line| line.ends_with("\tHEAD") && !line.starts_with("ref:")) {
-            wanted.push("+HEAD:refs/pilothouse/HEAD");
-        }
-        let fetch = [
-            "fetch",
-            "--prune",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--progress",
-            "--",
-            &self.url,
-        ];
-        let args: Vec<&str> = fetch.into_iter().chain(wanted).collect();
-        self.git(run, &args).await?;
-        if let Some(commit) = reference.filter(|name| is_commit(name))
-            && self.resolve(run, Some(commit)).await?.is_none()
-        {
-            // A host gives it where it is reachable; what it says otherwise is not better than that it is not there.
-            let kept = format!("+{commit}:refs/pilothouse/commits/{commit}");
-            let one = [
-                "fetch",
-                "--no-tags",
-                "--no-write-fetch-head",
-                "--progress",
-                "--",
-                &self.url,
-                &kept,
-            ];
-            let _ = self.git(run, &one).await;
-        }
-        let branch = heads
-            .lines()
-            .find_map(|line| line.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"));
-        let branch = branch.map(|branch| format!("refs/remotes/origin/{branch}"));
-        match &branch {
-            Some(branch) => {
-                self.git(run, &["symbolic-ref", "refs/remotes/origin/HEAD", branch]).await?
-            }
-            None => self
-                .git(run, &["symbolic-ref", "--delete", "refs/remotes/origin/HEAD"])
-                .await
-                .unwrap_or_default(),
-        };
-        self.git(run, &["pack-refs", "--all"]).await.map(drop)
-    }
-
     /// The commit that a name stands for, if it is here.
     async fn resolve(
         &self,
@@ -407,17 +272,18 @@ impl Mirror {
     }
 
     /// What a clone does not have of this commit.
-    async fn find_left_out(&self, run: &GitRun, commit: &str) -> Vec<&'static str> {
+    async fn find_left_out(&self, run: &GitRun, commit: &str) -> Vec<Cow<'static, str>> {
         let mut left_out = Vec::new();
         let modules = format!("{commit}:.gitmodules");
         if self.git(run, &["cat-file", "-e", &modules]).await.is_ok() {
-            left_out.push("submodules are not checked out: their folders are empty");
+            left_out.push("submodules are not checked out: their folders are empty".into());
         }
         let attributes = format!("{commit}:.gitattributes");
         let attributes = self.git(run, &["cat-file", "blob", &attributes]).await;
         if attributes.is_ok_and(|text| text.contains("filter=lfs")) {
             left_out.push(
-                "files of git LFS are not fetched: they are the pointers that the repository holds",
+                "files of git LFS are not fetched: they are the pointers that the repository holds"
+                    .into(),
             );
         }
         left_out

@@ -85,9 +85,11 @@ impl Reach {
         };
         let models =
             take_keys_beside(&mut kept, kinds, changing).map_err(|error| error.to_string())?;
+        let has_no_model = models.is_empty();
+        let forges = take_forges(&mut kept, agent)?;
         let own = match &agent.egress.allow {
             Some(hosts) => hosts.clone(),
-            None => usual(agent.driver, preset, env, models.is_empty()),
+            None => usual(agent.driver, preset, env, has_no_model),
         };
         let rules = |lists: [&[String]; 2], key: &str| -> Result<Vec<HostRule>, String> {
             let texts = lists.into_iter().flatten();
@@ -107,14 +109,14 @@ impl Reach {
             ["allow", "ask", "setup"].map(|name| format!("agents.{key}.egress.{name}"));
         let policy = Policy {
             allow: rules([&config.egress.allow, &own], &allow_key)?,
-            routes: models.into_iter().chain(git()?).collect(),
+            routes: models.into_iter().chain(forges).chain(git()?).collect(),
             tool,
             ask: rules([&config.egress.ask, &agent.egress.ask], &ask_key)?,
             key: allow_key,
         };
         let setup = Policy {
             allow: rules([&config.egress.setup, &agent.egress.setup], &setup_key)?,
-            routes: git()?,
+            routes: take_forges(&mut env.clone(), agent)?.into_iter().chain(git()?).collect(),
             key: setup_key,
             ..Policy::default()
         };
@@ -125,6 +127,30 @@ impl Reach {
             key: key_command,
         })
     }
+}
+
+impl Reach {
+    /// What the operator should know of a token of GitHub that stays outside.
+    pub fn note_of_forge(&self, key: &str) -> Option<String> {
+        self.policy.has_route_to(ProviderKind::GitHub).then(|| {
+            format!(
+                "`{key}` reaches the API of GitHub with your token, which stays outside of its sandbox: by the address in \
+                 GITHUB_API_URL, which `gh` does not look at. For `gh`, have the token inside: `agents.{key}.secrets_inside: \
+                 [GH_TOKEN]`"
+            )
+        })
+    }
+}
+
+/// The route to the API of GitHub, where the agent has a token of it that is not to be inside.
+fn take_forges(
+    env: &mut BTreeMap<String, String>,
+    agent: &config::Agent,
+) -> Result<Vec<Route>, String> {
+    if agent.secrets_inside.iter().any(|name| matches!(&**name, "GH_TOKEN" | "GITHUB_TOKEN")) {
+        return Ok(Vec::new());
+    }
+    take_keys_beside(env, &[ProviderKind::GitHub], None).map_err(|error| error.to_string())
 }
 
 /// Whether a switch of the environment says yes.

@@ -90,6 +90,9 @@ impl Agent {
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
         let reach = Reach::of(config, key, &agent, &env, key_command)
             .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
+        if config.isolation.backend != BackendKind::None {
+            notes.extend(reach.note_of_forge(key));
+        }
         let (mut workspaces, shared_turns) = folders.of(config, &agent)?;
         let declared = (key, &agent, program.as_path());
         let setup = AgentSetup::of(config, declared, (&env, environment), &reach, &mut notes)?;

@@ -38,6 +38,23 @@ impl Agent {
         session: &str,
         context: &str,
     ) -> Spec {
+        // In the workspace it is what lies there inside of the sandbox.
+        let shared = self.workspaces.shared().and_then(|shared| script.strip_prefix(shared).ok());
+        let script = shared
+            .map_or_else(|| script.to_owned(), |below| Path::new(&places.workspace).join(below));
+        let line = run_by(&script.to_string_lossy());
+        self.shell_spec(given, line, places, door, (session, context))
+    }
+
+    /// What is started for a line of the shell that sets a new session up.
+    pub fn shell_spec(
+        &self,
+        given: &AgentEnvironment,
+        line: String,
+        places: &Places,
+        door: Option<Vec<(String, String)>>,
+        (session, context): (&str, &str),
+    ) -> Spec {
         let mut env = self.environment(given, places);
         env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
         env.push(("A2A_CONTEXT_ID".to_owned(), context.to_owned()));
@@ -45,14 +62,9 @@ impl Agent {
             env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", places.home)));
         }
         self.add_own(given, &mut env, door);
-        // In the workspace it is what lies there inside of the sandbox.
-        let shared = self.workspaces.shared().and_then(|shared| script.strip_prefix(shared).ok());
-        let script = shared
-            .map_or_else(|| script.to_owned(), |below| Path::new(&places.workspace).join(below));
-        let script = script.to_string_lossy().into_owned();
         Spec {
             program: "/bin/sh".to_owned(),
-            args: vec!["-c".to_owned(), run_by(&script)],
+            args: vec!["-c".to_owned(), line],
             env,
             cwd: places.workspace.clone(),
         }

@@ -52,6 +52,8 @@ section! {
         pub files: Vec<PathBuf>,
         /// Names of variables of the server's environment that only the script is given.
         pub secrets: Vec<String>,
+        /// Whether the `postCreateCommand` of a workspace's `devcontainer.json` runs once in a new session.
+        pub post_create: bool = false,
         /// Whether what the agent's driver cannot keep is left out with a warning; the start refuses it otherwise.
         pub lenient: bool = false,
     }
@@ -149,7 +151,8 @@ impl SetupField {
 impl Setup {
     /// Whether nothing is declared.
     pub fn is_empty(&self) -> bool {
-        *self == Self { lenient: self.lenient, ..Self::default() }
+        let Self { lenient, post_create, .. } = *self;
+        *self == Self { lenient, post_create, ..Self::default() }
     }
 
     /// Whether this field says anything.

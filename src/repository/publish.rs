@@ -12,7 +12,7 @@
 //! they are turned off.
 
 use super::git::{config_file, hear};
-use super::{Mirror, size};
+use super::{Mirror, MirrorError, size};
 use crate::config::Bytes;
 use pilothouse_sandbox::isolation::limit_files;
 use pilothouse_sandbox::process::{Ended, Launcher};
@@ -25,6 +25,9 @@ use tokio::sync::watch;
 /// Receives a push without what the repository itself would run.
 const RECEIVE: &str = "--receive-pack=git -c core.hooksPath=/dev/null -c core.alternateRefsCommand=true \
                        -c receive.denyCurrentBranch=refuse -c receive.autoGC=false receive-pack";
+
+/// The ref of the commit that the session began at, in the repository of a push.
+const BASE: &str = "refs/pilothouse/base";
 
 /// A repository for one push, until this is dropped.
 pub struct PushFolder {
@@ -54,6 +57,17 @@ pub enum NotPushed {
         /// The branch.
         branch: String,
     },
+    /// The branch follows commits that neither the bundle nor the repository has.
+    #[error(
+        "the branch {branch} follows commits that are on no branch of {repository}; have the session put its work on a \
+         branch of the repository (`git rebase`)"
+    )]
+    Foreign {
+        /// The repository.
+        repository: String,
+        /// The branch.
+        branch: String,
+    },
     /// The repository does not take it.
     #[error("{repository} does not take the branch: {words}")]
     Rejected {
@@ -70,6 +84,9 @@ pub enum NotPushed {
         /// What is allowed.
         most: Bytes,
     },
+    /// What the branch follows is newer than the mirror, which could not be brought up to date.
+    #[error(transparent)]
+    Stale(MirrorError),
     /// Git failed.
     #[error(
         "the branch could not be pushed to {repository}: {words}; the operator must see that the server reaches it \
@@ -150,6 +167,45 @@ impl Mirror {
         Bytes::new(self.most.get().saturating_sub(size(&self.folder.join("objects/pack"))))
     }
 
+    /// Makes the repository of a push. `base` is the commit that the session began at.
+    ///
+    /// # Errors
+    ///
+    /// When git fails.
+    pub async fn prepare_push(
+        &self,
+        launcher: &Launcher,
+        folder: &PushFolder,
+        base: &str,
+    ) -> Result<(), NotPushed> {
+        let path = &folder.folder;
+        let own = path.to_string_lossy();
+        let init = ["init", "--quiet", "--bare", "--template=", &own];
+        self.push_step(launcher, path, &init).await?;
+        let objects = format!("{}\n", self.folder.join("objects").display());
+        let written = fs::write(path.join("objects/info/alternates"), objects);
+        written.map_err(|error| self.failed(error.to_string()))?;
+        // No ref of the mirror may lead to it any more.
+        self.push_step(launcher, path, &["update-ref", BASE, base]).await.map(drop)
+    }
+
+    /// Whether the commits are here that those of the bundle follow. Where not, the session has fetched what is newer than
+    /// the mirror.
+    ///
+    /// # Errors
+    ///
+    /// When git cannot be run.
+    pub async fn has_prerequisites(
+        &self,
+        launcher: &Launcher,
+        folder: &PushFolder,
+    ) -> Result<bool, NotPushed> {
+        let bundle = folder.bundle();
+        let verify = ["bundle", "verify", "--quiet", &bundle.to_string_lossy()];
+        let (ended, ..) = self.run_git(launcher, &folder.folder, &verify).await?;
+        Ok(ended == Ended::Code(0))
+    }
+
     /// Pushes this commit of a bundle to its branch. Whether the branch did not have it yet.
     ///
     /// # Errors
@@ -163,12 +219,6 @@ impl Mirror {
         shown: &ShownCommits<'_>,
     ) -> Result<bool, NotPushed> {
         let (path, name) = (&folder.folder, format!("refs/heads/{branch}"));
-        let own = path.to_string_lossy();
-        let init = ["init", "--quiet", "--bare", "--template=", &own];
-        self.push_step(launcher, path, &init).await?;
-        let objects = format!("{}\n", self.folder.join("objects").display());
-        let written = fs::write(path.join("objects/info/alternates"), objects);
-        written.map_err(|error| self.failed(error.to_string()))?;
         let bundle = folder.bundle();
         let bundle = bundle.to_string_lossy();
         let refspec = format!("{name}:{name}");
@@ -181,7 +231,7 @@ impl Mirror {
             return Err(NotPushed::Changed { branch: branch.to_owned() });
         }
         // The agent's own git has told them; what it can be made to hide stands in the bundle.
-        let new = [commit, "--not", "--alternate-refs"];
+        let new = [commit, "--not", BASE, "--alternate-refs"];
         let count = ["rev-list", "--count"].into_iter().chain(new).collect::<Vec<_>>();
         let count = self.push_step(launcher, path, &count).await?.1;
         let log = ["log", "--format=- %h %<(200,trunc)%s", "--abbrev=12", "--max-count=20"];

@@ -183,7 +183,7 @@ impl Service {
             (None, None) => self.find_waiting(&scope, &message).await?,
         };
         self.check_scope(client, continued.as_deref(), &message)?;
-        self.check_ref(&scope, &told, (&message, continued.is_some())).await?;
+        self.check_session_wishes(&scope, &told, (&message, continued.is_some())).await?;
         let same_context = |log: &TaskLog| {
             message.context_id.as_ref().is_none_or(|context| *context == log.context_id)
         };

@@ -8,7 +8,7 @@ use super::schema::read_schema;
 use crate::agent::{Agent, LaunchChoice};
 use crate::config::{Budget, CallerMay, Dollars, WISHES};
 use crate::session::Wishes;
-use crate::store::{self, Scope};
+use crate::store::{self, Scope, SessionRow};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::json::{Json, Metadata};
 use pilothouse_a2a::message::Message;
@@ -38,6 +38,7 @@ struct SentWishes {
     _schema: Option<IgnoredAny>,
     results: Vec<String>,
     push: Option<bool>,
+    setup: Option<String>,
 }
 
 /// A ceiling of the task.
@@ -105,10 +106,11 @@ pub(super) fn permit_wishes(agent: &Agent, text: &str) -> Result<Wishes, Error> 
         let what = format!("has at most {MOST_RESULTS} patterns of {PATTERN} bytes");
         return Err(Error::invalid(field("results"), what));
     }
-    let SentWishes { reference, model, effort, permission, budget, results, push, .. } = sent;
+    let SentWishes { reference, model, effort, permission, budget, results, push, setup, .. } =
+        sent;
     let choice = LaunchChoice { model, effort, permission };
     let budget = budget.map(read_budget).transpose()?.unwrap_or_default();
-    Ok(Wishes { choice, reference, budget, results, push, chosen })
+    Ok(Wishes { choice, reference, budget, results, push, setup, chosen })
 }
 
 /// Refuses wishes in the answer to an ask: the turn that asked goes on as it began.
@@ -124,21 +126,29 @@ pub(super) fn refuse_in_answer(wishes: Option<&Wishes>) -> Result<(), Error> {
 }
 
 impl Service {
-    /// Refuses a ref for a session that is there already, and has begun at its own.
-    pub(super) async fn check_ref(
+    /// Refuses wishes that the session cannot have: a ref where it is there already and has begun at its own, and a set-up
+    /// that is not its own.
+    pub(super) async fn check_session_wishes(
         &self,
         scope: &Scope,
         told: &Told,
         (message, continues): (&Message, bool),
     ) -> Result<(), Error> {
-        let wishes = told.wishes.as_ref().filter(|wishes| wishes.reference.is_some());
-        let Some(agent) = wishes.and_then(|_| self.agents.get(&scope.agent)) else { return Ok(()) };
+        let is_of_session = |wishes: &&Wishes| wishes.reference.is_some() || wishes.setup.is_some();
+        let wishes = told.wishes.as_deref().filter(is_of_session);
+        let Some((wishes, agent)) = wishes.zip(self.agents.get(&scope.agent)) else {
+            return Ok(());
+        };
         let known = match &message.context_id {
             Some(context) => self.store.session(scope, context).await,
             None => Ok(None),
         };
-        let is_known = known.map_err(store::Error::incident)?.is_some();
-        if continues || is_known || message::fork_of(message).is_some() {
+        let known = known.map_err(store::Error::incident)?;
+        if let Some(wanted) = &wishes.setup {
+            check_setup(agent, known.as_ref(), wanted)?;
+        }
+        let is_there = continues || known.is_some() || message::fork_of(message).is_some();
+        if wishes.reference.is_some() && is_there {
             let what = "a session keeps the ref that it began at; begin a new context, and no fork";
             return Err(refuse(agent, "ref", what));
         }
@@ -155,6 +165,21 @@ fn read_budget(sent: SentBudget) -> Result<Budget, Error> {
         return Err(Error::invalid(field("budget.tokens"), "must be more than nothing"));
     }
     Ok(Budget { cost_usd: cost.transpose()?, tokens: sent.tokens })
+}
+
+/// The set-up is the one that the session has, or gets because it is new.
+fn check_setup(agent: &Agent, known: Option<&SessionRow>, wanted: &str) -> Result<(), Error> {
+    let own = match known {
+        Some(session) => session.setup.clone(),
+        None => agent.choose_setup(),
+    };
+    let what = match (&own, known) {
+        (Some(own), _) if own == wanted => return Ok(()),
+        (Some(own), Some(_)) => format!("the session keeps the set-up {own} that it began with"),
+        (Some(own), None) => format!("a new session begins with the set-up {own}"),
+        (None, _) => "the session has no set-up".to_owned(),
+    };
+    Err(refuse(agent, "setup", &what))
 }
 
 /// The repository is the configured one, by its address or its name.
@@ -213,6 +238,7 @@ pub fn describe_wishes(may: &CallerMay) -> Value {
                 "schema": {"type": "object"},
                 "results": {"type": "array", "items": text},
                 "push": {"type": "boolean"},
+                "setup": text,
             },
         },
         "callerMay": may,

@@ -8,6 +8,8 @@
 //! first; meanwhile the inbox is served, and the next wait hears what came.
 
 mod checkout;
+mod included;
+mod post_create;
 mod setup;
 
 use super::activity::{SessionState, WaitsFor};
@@ -368,11 +370,12 @@ impl<'a> Begin<'a> {
         Ok(folder)
     }
 
-    /// Makes the folder ready: the clone, then the session script. It is ready once both are done, so that a turn
+    /// Makes the folder ready: the clone, what its `devcontainer.json` says, the session script. It is ready once all are done, so that a turn
     /// after a failure does it again.
     async fn set_up(&mut self, folder: &Folder) -> Result<(), Cause> {
         if !self.session.row.ready {
             Box::pin(self.check_out(folder)).await?;
+            Box::pin(self.run_post_create(folder)).await?;
             self.run_script(folder).await?;
             self.session.row.ready = true;
         }

@@ -1,9 +1,9 @@
 //! The commits of a session's own branch, as a bundle that git fetches from.
 
-use super::Sessions;
 use super::live::LiveSessions;
 use super::start::Confinement;
 use super::unsaved::start_git;
+use super::{SessionDeps, Sessions};
 use crate::agent::Agent;
 use crate::config::Age;
 use crate::queue::Place;
@@ -28,7 +28,7 @@ pub struct Bundle {
     process: Process,
     _confinement: Confinement,
     _only: OnlyBundle,
-    _place: Place,
+    _place: Option<Place>,
     /// For one piece.
     patience: Age,
     /// The server's end, which no piece outlives.
@@ -80,6 +80,25 @@ impl Drop for OnlyBundle {
     }
 }
 
+impl SessionDeps {
+    /// A place among the gits that callers have started (`limits.gits`), waited for at most as long as one of them may
+    /// take.
+    ///
+    /// # Errors
+    ///
+    /// When there was none in that time, or the server stops.
+    pub(super) async fn wait_for_git(
+        &self,
+        live: &LiveSessions,
+        caller: &Arc<str>,
+    ) -> Result<Place, NoBundle> {
+        let place = live.bundles.request(caller).place();
+        let place = self.stop.run_until_cancelled(place);
+        let place = tokio::time::timeout(self.config.timeouts.checkout.get(), place).await;
+        place.ok().flatten().ok_or(NoBundle::Busy)
+    }
+}
+
 impl Sessions {
     /// Begins to make a bundle of what a session has committed on its branch since it began.
     ///
@@ -88,17 +107,18 @@ impl Sessions {
     /// Why there is none, for people.
     pub async fn make_bundle(&self, agent: &Agent, row: &SessionRow) -> Result<Bundle, NoBundle> {
         let place = self.live.bundles.try_take(&row.scope.caller).ok_or(NoBundle::Busy)?;
-        self.make_bundle_at(place, agent, row).await
+        let mut bundle = self.make_bundle_of(agent, row).await?;
+        bundle._place = Some(place);
+        Ok(bundle)
     }
 
-    /// The same, with a place among the gits that was waited for.
+    /// The same, for whoever has a place among the gits already.
     ///
     /// # Errors
     ///
     /// Why there is none, for people.
-    pub(super) async fn make_bundle_at(
+    pub(super) async fn make_bundle_of(
         &self,
-        place: Place,
         agent: &Agent,
         row: &SessionRow,
     ) -> Result<Bundle, NoBundle> {
@@ -113,7 +133,7 @@ impl Sessions {
             process,
             _confinement: confinement,
             _only: only,
-            _place: place,
+            _place: None,
             patience: self.deps.config.timeouts.checkout,
             stop: self.deps.stop.clone(),
             first: None,

@@ -17,7 +17,8 @@ use super::live::LiveSessions;
 use super::unsaved::start_git;
 use super::{SessionDeps, Sessions};
 use crate::agent::Agent;
-use crate::config::{AskPolicy, Bytes, WorkspacePush, fill_places};
+use crate::config::{Age, AskPolicy, Bytes, WorkspacePush, fill_places};
+use crate::queue::Place;
 use crate::repository::{
     CloneSource, NotPushed, NotRequested, PushFolder, RequestWish, ShownCommits,
 };
@@ -121,6 +122,9 @@ pub enum NotPublished {
     /// Too many do that, or there is no bundle.
     #[error(transparent)]
     Bundle(#[from] NoBundle),
+    /// The server stops.
+    #[error("the server stops; push again when it is back")]
+    Stopped,
     /// The push.
     #[error(transparent)]
     Push(#[from] NotPushed),
@@ -215,15 +219,20 @@ impl Sessions {
             return Err(NotPublished::Denied);
         }
         let place = self.live.bundles.try_take(&row.scope.caller).ok_or(NoBundle::Busy)?;
-        let ready = publisher.commit(about).await?;
-        drop(place);
-        match &wish.commit {
-            Some(commit) if *commit != ready.commit => {
-                Err(NotPushed::Changed { branch: ready.branch }.into())
+        let publishing = async {
+            let _place = place;
+            let ready = publisher.commit(about).await?;
+            match &wish.commit {
+                Some(commit) if *commit != ready.commit => {
+                    Err(NotPushed::Changed { branch: ready.branch }.into())
+                }
+                None if policy == AskPolicy::Ask => Ok(Publication::Ready(ready)),
+                Some(_) | None => publisher.push(ready, about, wish).await.map(Publication::Done),
             }
-            None if policy == AskPolicy::Ask => Ok(Publication::Ready(ready)),
-            Some(_) | None => publisher.push(ready, about, wish).await.map(Publication::Done),
-        }
+        };
+        // What is ended in the middle can be repeated.
+        let published = self.deps.stop.run_until_cancelled(publishing).await;
+        published.unwrap_or(Err(NotPublished::Stopped))
     }
 }
 
@@ -248,6 +257,11 @@ impl Publisher {
 
     fn settings(&self) -> Result<&WorkspacePush, NotPublished> {
         Ok(&self.source()?.push)
+    }
+
+    /// A place among the gits, which a push holds to its end.
+    async fn wait_for_place(&self) -> Result<Place, NotPublished> {
+        Ok(self.deps.wait_for_git(&self.live, &self.row.scope.caller).await?)
     }
 
     /// Commits what is left uncommitted; what the branch has then.
@@ -284,7 +298,7 @@ impl Publisher {
         })
     }
 
-    /// Pushes this commit, and opens the pull request.
+    /// Pushes this commit, and opens the pull request. Whoever calls this has a place among the gits.
     async fn push(
         &self,
         ready: ReadyBranch,
@@ -295,16 +309,22 @@ impl Publisher {
         let mirror = source.mirror.clone();
         let failed = |error: std::io::Error| NotPublished::Git(format!("has no folder: {error}"));
         let folder = mirror.make_push_folder().map_err(failed)?;
-        self.bring_bundle(&folder, mirror.room()).await?;
+        let failed =
+            |words: String| NotPushed::Failed { repository: mirror.name().to_owned(), words };
+        let late = |patience: Age, key: &str| {
+            failed(format!("it took longer than {patience} (`timeouts.{key}`)"))
+        };
+        let patience = self.deps.config.timeouts.checkout;
+        let bringing = self.bring_bundle(&folder, mirror.room());
+        let brought = tokio::time::timeout(patience.get(), bringing).await;
+        brought.map_err(|_| late(patience, "checkout"))??;
+        self.complete(&folder, &ready.branch).await?;
         let ReadyBranch { branch, commit, .. } = &ready;
         let shown = ShownCommits { count: ready.count, lines: &ready.commits, one_line };
         let pushing = mirror.push(&self.deps.launcher, &folder, (branch, commit), &shown);
         let patience = self.deps.config.timeouts.publish;
-        let late = |_| {
-            let words = format!("it took longer than {patience} (`timeouts.publish`)");
-            NotPushed::Failed { repository: mirror.name().to_owned(), words }
-        };
-        let is_new = tokio::time::timeout(patience.get(), pushing).await.map_err(late)??;
+        let pushed = tokio::time::timeout(patience.get(), pushing).await;
+        let is_new = pushed.map_err(|_| late(patience, "publish"))??;
         if let Err(error) = self.run(NOTE, &[branch, commit]).await {
             tracing::warn!(session.id = %self.row.id, %error, "a session is not noted as pushed, so retention keeps it");
         }
@@ -340,12 +360,7 @@ impl Publisher {
         let failed =
             |error: std::io::Error| NotPublished::Git(format!("could not be heard: {error}"));
         let sessions = Sessions { deps: self.deps.clone(), live: self.live.clone() };
-        // A push that a person has allowed does not fail because others run.
-        let place = self.live.bundles.request(&self.row.scope.caller).place();
-        let place = self.deps.stop.run_until_cancelled(place).await;
-        let place =
-            place.ok_or_else(|| NotPublished::Git("was not begun: the server stops".into()))?;
-        let mut bundle = sessions.make_bundle_at(place, &self.agent, &self.row).await?;
+        let mut bundle = sessions.make_bundle_of(&self.agent, &self.row).await?;
         let mut file = tokio::fs::File::create(folder.bundle()).await.map_err(failed)?;
         let mut written = 0u64;
         while let Some(piece) = bundle.next().await.map_err(NotPublished::Git)? {
@@ -356,6 +371,23 @@ impl Publisher {
             file.write_all(&piece).await.map_err(failed)?;
         }
         file.flush().await.map_err(failed)
+    }
+
+    /// Makes the repository of the push, and brings the mirror up to date where the session follows what is newer.
+    async fn complete(&self, folder: &PushFolder, branch: &str) -> Result<(), NotPublished> {
+        let mirror = &self.source()?.mirror;
+        let deps = &self.deps;
+        mirror.prepare_push(&deps.launcher, folder, &self.checkout()?.base).await?;
+        if mirror.has_prerequisites(&deps.launcher, folder).await? {
+            return Ok(());
+        }
+        let refreshed = mirror.refresh(&deps.launcher, (&deps.actors, &deps.stop)).await;
+        refreshed.map_err(NotPushed::Stale)?;
+        if mirror.has_prerequisites(&deps.launcher, folder).await? {
+            return Ok(());
+        }
+        let (repository, branch) = (mirror.name().to_owned(), branch.to_owned());
+        Err(NotPushed::Foreign { repository, branch }.into())
     }
 
     /// Runs a script in the session's clone, inside of its sandbox; its words.

@@ -83,11 +83,7 @@ impl Sessions {
             return Err(failed("`commit` is not the whole name of a commit"));
         }
         // The bundle that brought the commit may still hold its place.
-        let place = self.live.bundles.request(&row.scope.caller).place();
-        let place = self.deps.stop.run_until_cancelled(place);
-        let patience = self.deps.config.timeouts.checkout.get();
-        let place = tokio::time::timeout(patience, place).await.ok().flatten();
-        let _place = place.ok_or(NoBundle::Busy)?;
+        let _place = self.deps.wait_for_git(&self.live, &row.scope.caller).await?;
         run_git(&self.deps, agent, &row.id, (SAVED, &[commit])).await?;
         // The next sweep looks again.
         self.live.kept.lock().remove(&row.id);

@@ -17,6 +17,8 @@ pub struct Wishes {
     pub results: Vec<String>,
     /// Whether a completed turn ends with a push.
     pub push: Option<bool>,
+    /// The revision that the set-up of the session has.
+    pub setup: Option<String>,
     /// The same as it was said, for the answer.
     pub chosen: Value,
 }

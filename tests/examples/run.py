@@ -114,7 +114,7 @@ def screenshots(report, place):
     place.with_agent("claude")
     place.env["PATH"] += f":{place.cwd}"
     # The model of the tests takes tools that it was told of alone; Claude Code tells of these on demand.
-    place.change("pilothouse.yaml", ("    args: *browser\n", '    args: *browser\n    env: {set: {ENABLE_TOOL_SEARCH: "false"}}\n'))
+    place.change("pilothouse.yaml", ("    setup:\n", '    env: {set: {ENABLE_TOOL_SEARCH: "false"}}\n    setup:\n'))
     place.granting(modules(CLAUDE), modules(browser), place.cwd / "browser.mjs")
     served = place.run(place.blocks["screenshots-2"])  # screenshots screenshots-2
     report.check("screenshots: the server starts as its page says", done(served))
@@ -122,27 +122,16 @@ def screenshots(report, place):
         return
     page = 'tool mcp__browser__browser_navigate {"url": "%s"}'
     shot = page % "data:text/html,<h1>hello</h1>" + '\ntool mcp__browser__browser_take_screenshot {"filename": "page.png"}'
-    # The browser's server is still starting in the first turn.
-    said = place.run("pilothouse send --agent browser -c b 'hang 4'")
-    said = place.run(f"pilothouse send --agent browser -c b '{shot}'")
-    report.check("screenshots: behind the wall Chromium takes a picture", done(said, "Screenshot of viewport"))
-    files = list((place.cwd / "workspace").glob("*/page.png"))
+    said = place.run(f"pilothouse send -c b --out pictures '{shot}'")
+    report.check("screenshots: in the sandbox Chromium takes a picture", done(said))
+    files = list((place.cwd / "pictures").rglob("page.png"))
     whole = len(files) == 1 and files[0].read_bytes()[:4] == b"\x89PNG"
-    report.check("screenshots: it lies in the session's workspace", "" if whole else f"found: {files}")
-    said = place.run(f"pilothouse send --agent browser -c b '{page % 'http://elsewhere.example.net/'}'")
+    report.check("screenshots: it is an artifact of the task", "" if whole else f"found: {files}\n{said[1]}")
+    said = place.run(f"pilothouse send -c b '{page % 'http://elsewhere.example.net/'}'")
     report.check("screenshots: the browser goes by the proxy", done(said))
     log = (place.root / "server/log").read_text(encoding="utf-8")
     refused = re.search(r"egress elsewhere\.example\.net:80.*not-allowed", log)
     report.check("screenshots: which refuses what is not in the list", "" if refused else log[-2000:])
-    # Behind the wall a command would reach the model by its own address, which is on loopback here. Without a wall
-    # TMPDIR is below HOME, where names are too long for Chromium's socket.
-    place.change("pilothouse.yaml", ("env: {presets: [anthropic]}", "env: {presets: [anthropic], set: {ENABLE_TOOL_SEARCH: 'false', TMPDIR: /tmp}}"))
-    served = place.run("pilothouse serve --isolation none")
-    report.check("screenshots: the server starts without a wall", done(served))
-    place.run("pilothouse send -c s 'hang 4'")
-    said = place.run(f"pilothouse send --json -c s '{shot}'")
-    found = re.search(r'"raw":"iVBORw0KGgo[^"]+"', said[1]) and '"filename":"page.png"' in said[1]
-    report.check("screenshots: the picture is an artifact of the answer", done(said) or ("" if found else said[1][-3000:]))
 
 
 def team(report, place):

@@ -320,10 +320,21 @@ fn is_set_up_as_it_is_declared(agent: &Agent) {
         .start();
     let task = world.send(message_in("c", "say hello"));
     assert_eq!(completed(&task), "hello");
-    let seen = model.requests().pop().unwrap().body;
-    assert!(seen.contains("MARKER-OF-RULES"), "{seen}");
+    // Some ask for a title, too.
+    let seen: String = model.requests().into_iter().map(|request| request.body).collect();
+    assert!(seen.contains("MARKER-OF-RULES"), "no instructions: {seen}");
     assert!(seen.contains("MARKER-OF-SKILL"), "no skill is offered: {seen}");
-    assert!(seen.contains("elicit"), "no tool of the server is offered: {seen}");
+    match agent.preset {
+        // It shows the tools of servers where its model looks for them.
+        "qwen" => {
+            let looking = r#"tool tool_search {"query": "select:mcp__bank__elicit"}"#;
+            let told = completed(&world.send(message_in("c", looking)));
+            assert!(told.contains("mcp__bank__elicit"), "no tool of the server is found: {told}");
+        }
+        // Without a sign-in it starts no server.
+        "copilot" => assert!(!seen.contains("elicit"), "docs/setup.md says otherwise: {seen}"),
+        _ => assert!(seen.contains("elicit"), "no tool of the server is offered: {seen}"),
+    }
     let declared = task["metadata"]["setup"]["declared"].as_array().unwrap();
     assert!(declared.iter().all(|item| item["level"] == "delivered"), "{declared:?}");
     assert_eq!(declared.len(), 3);

@@ -1,10 +1,12 @@
 //! The push of a session's branch by the server, and its pull request, against stand-ins for git's smart HTTP and for
 //! the API of each forge (GitHub "Pulls", GitLab "Merge requests", Gitea "repository", as they document them).
 
+mod bounds;
+
 use crate::building::Builder;
 use crate::reading::{answer, artifact, message_in, message_to, state, words};
 use crate::repositories::{commit, git, repository};
-use crate::walls::Wall;
+use crate::walls::{WALLS, Wall};
 use crate::world::{OWNER, World};
 use serde_json::{Value, json};
 use std::fs;
@@ -20,7 +22,7 @@ const TOKEN: &str = "forge-secret-4711";
 const SENDER: &str = "token-of-a-sender-88b1c5a2e90f4d37";
 
 /// Serves repositories below a folder to whoever has the token, and the three APIs beside them. Requests of the APIs are
-/// noted; `limit` and `revoked` in the folder make them refuse.
+/// noted; `limit` and `revoked` in the folder make them refuse, and `hold` has pushes wait.
 const FORGE: &str = r#"
 import base64, http.server, json, os, subprocess, sys, time, urllib.parse
 folder, token = sys.argv[1], sys.argv[2]
@@ -64,6 +66,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self):
         path, _, query = self.path.partition("?")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        while "git-receive-pack" in self.path and os.path.exists(folder + "/hold"):
+            open(folder + "/held", "w").close()
+            time.sleep(0.01)
         first, _, rest = path[1:].partition("/")
         if first in ("github", "gitlab", "gitea"):
             return self.forge(first, "/" + rest, query, body)
@@ -194,6 +199,32 @@ fn a_replacement_hides_no_commit_from_the_person_who_looks_at_a_push() {
     let (code, said) = push(&world, &["a"]);
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("Add a backdoor") && !said.contains("Mend a typo"), "{said}");
+}
+
+#[test]
+fn the_api_of_github_is_reached_with_a_token_that_stays_outside_of_the_sandbox() {
+    for wall in WALLS {
+        let described = wall.shell();
+        let forge = Forge::start(&described);
+        let world = described
+            .agent(json!({"env": {"pass": ["GH_TOKEN", "GITHUB_API_URL"]}}))
+            .env("GH_TOKEN", TOKEN)
+            .env("GITHUB_API_URL", &format!("http://{}/github", forge.host))
+            .start();
+        let asking = "curl -s -H \"Authorization: Bearer $GH_TOKEN\" \"$GITHUB_API_URL/repos/team/shop/pulls?head=a:b&base=c\"; \
+                      curl -s -o /dev/null -w ' %{http_code}' -H 'Authorization: Bearer x' \"$GITHUB_API_URL/repos\"; env | grep -c TOKEN";
+        let task = world.send(message_in("one", asking));
+        assert_eq!(answer(&task).split_whitespace().next(), Some("[]"), "{wall:?}: {task:#}");
+        assert!(!task.to_string().contains(TOKEN));
+        let seen = answer(&world.send(message_in("one", "env; cat /proc/self/environ")));
+        assert!(seen.contains("GH_TOKEN=") && !seen.contains(TOKEN), "{wall:?}: {seen}");
+        assert_eq!(
+            forge.requests().len(),
+            1,
+            "{wall:?}: a stand-in that is none of the session's is no way in"
+        );
+        assert!(world.stderr().contains("reaches the API of GitHub with your token"));
+    }
 }
 
 #[test]

@@ -208,6 +208,66 @@ fn what_is_not_committed_is_not_in_a_clone_and_a_start_says_so() {
 }
 
 #[test]
+fn ignored_files_that_worktreeinclude_lists_are_in_a_clone_and_env_and_others_are_not() {
+    for wall in WALLS {
+        let (described, shop) = described(wall);
+        commit(&shop, ".gitignore", "*.local\n.env*\n/cache/\n");
+        commit(
+            &shop,
+            ".worktreeinclude",
+            "*.local\n!other.local\n.env*\ncache/\nnotes\nREADME\n[ab]\n",
+        );
+        fs::create_dir_all(shop.join("cache/deep")).unwrap();
+        for file in
+            ["a.local", "other.local", ".env", ".env.local", "cache/deep/file", "notes", "README"]
+        {
+            fs::write(shop.join(file), "of the working copy").unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", shop.join("link.local")).unwrap();
+        let world = described.start();
+        let events = world.stream("SendStreamingMessage", message_in("told", "true"));
+        let told: Vec<String> =
+            events.rest().iter().map(|event| event.result.to_string()).collect();
+        assert!(told.concat().contains("`[ab]` has a class"), "{wall:?}: {told:?}");
+        let look = "find . -path ./.git -prune -o -type f -print | sort; git status --porcelain; cat README a.local; \
+                    ls -A \"$HOME\" | grep included";
+        let task = world.send(message_in("one", look));
+        let expected = "./.gitignore\n./.worktreeinclude\n./README\n./a.local\n./cache/deep/file\nfirstof the working copy";
+        assert_eq!(answer(&task).trim(), expected, "{wall:?}: {task:#}");
+    }
+}
+
+#[test]
+fn the_command_of_a_devcontainer_runs_once_in_a_new_session_where_the_operator_wants_it() {
+    for wall in WALLS {
+        let (described, shop) = described(wall);
+        fs::create_dir(shop.join(".devcontainer")).unwrap();
+        let text = "{\n  // what it needs\n  \"postCreateCommand\": [\"sh\", \"-c\", \"echo made by $A2A_CONTEXT_ID >> made\"],\n}\n";
+        commit(&shop, ".devcontainer/devcontainer.json", text);
+        let mut world = described.start();
+        assert_eq!(answer(&world.send(message_in("zero", "ls"))).trim(), "README", "{wall:?}");
+        world.reconfigure(json!({"agents": {"fake": {"setup": {"post_create": true}}}}));
+        world.restart();
+        let task = world.send(message_in("one", "cat made"));
+        assert_eq!(answer(&task).trim(), "made by one", "{wall:?}: {task:#}");
+        assert_eq!(answer(&world.send(message_in("one", "cat made"))).trim(), "made by one");
+        commit(
+            &shop,
+            ".devcontainer/devcontainer.json",
+            "{\"postCreateCommand\": \"echo no; exit 3\"}",
+        );
+        let task = world.send(message_in("two", "true"));
+        assert_eq!(state(&task), "FAILED", "{wall:?}: {task:#}");
+        assert!(
+            words(&task).contains(
+                "postCreateCommand of .devcontainer/devcontainer.json failed with exit code 3: no"
+            ),
+            "{task:#}"
+        );
+    }
+}
+
+#[test]
 fn a_checkout_is_shown_in_the_task() {
     let (described, shop) = bare();
     fs::write(shop.join(".gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n").unwrap();
@@ -589,4 +649,39 @@ fn a_repository_over_http_is_downloaded_once_and_then_only_what_is_new() {
     let task = world.send(message_in("four", "true"));
     assert!(state(&task) == "FAILED" && words(&task).contains("`egress.git`"), "{}", words(&task));
     assert_eq!(answer(&world.send(message_in("one", "cat README"))), "first");
+}
+
+#[test]
+fn a_commit_that_no_branch_leads_to_is_found_by_a_turn_that_waits_for_the_fetch_of_others() {
+    let shell = json!({"program": "/bin/bash", "args": ["-c"], "format": "text", "caller_may": {"refs": ["*"]}});
+    let described = World::describe().agent(shell);
+    let shop = repository(&described, "shop");
+    let served = described.path("served");
+    let upstream = served.join("shop.git");
+    git(&shop, &["clone", "-q", "--bare", ".", upstream.to_str().unwrap()]);
+    git(&shop, &["checkout", "-q", "--detach"]);
+    let hidden = commit(&shop, "README", "hidden");
+    git(&shop, &["push", "-q", upstream.to_str().unwrap(), "HEAD:refs/hidden/one"]);
+    let (log, hold) = (described.path("fetches"), described.path("hold"));
+    fs::write(&hold, "").unwrap();
+    let waiting =
+        "        while os.path.exists(sys.argv[3]): time.sleep(0.01)\n        path, _, query =";
+    let program =
+        SMART_HTTP.replace("        path, _, query =", waiting).replace("import ", "import time, ");
+    let host = SmartHttp::run(&program, &[&served, &log, &hold]);
+    let url = format!("{}/shop.git", host.url);
+    let world = cloning(described, Path::new(&url)).start();
+    let others = ["one", "two"].map(|context| world.begin_with(message_in(context, "cat README")));
+    let mut wishing = message_in("three", "cat README");
+    wishing["message"]["metadata"] = json!({"urn:pilothouse:wishes:v1": {"ref": hidden}});
+    let wishing = world.begin_with(wishing);
+    world.await_task(&wishing, "its fetch", |task| words(task).contains("fetching shop"));
+    fs::remove_file(&hold).unwrap();
+    for (task, text) in others.iter().map(|task| (task, "first")).chain([(&wishing, "hidden")]) {
+        let done = world.await_state(task, &["COMPLETED", "FAILED"]);
+        assert_eq!(answer(&done), text, "{done:#}");
+    }
+    // No ref of the mirror grows with such wishes.
+    let refs = fs::read_to_string(mirrors(&world)[0].join("packed-refs")).unwrap();
+    assert!(!refs.contains(&hidden), "{refs}");
 }

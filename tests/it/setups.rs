@@ -136,6 +136,26 @@ fn a_changed_set_up_is_built_while_the_old_one_serves_and_sessions_keep_what_the
 }
 
 #[test]
+fn a_session_whose_set_up_is_not_the_wished_one_gets_no_turn() {
+    let described = shell().file("set-up.sh", 0o644, "echo one > ~/which");
+    let world = setup(described, json!({"script": "set-up.sh"})).start();
+    assert_eq!(say(&world, "one", "cat ~/which"), "one");
+    let wishing = |context: &str, revision: &str| {
+        let mut params = message_in(context, "cat ~/which");
+        params["message"]["metadata"] = json!({"urn:pilothouse:wishes:v1": {"setup": revision}});
+        params
+    };
+    let own = latest(&world);
+    for context in ["one", "two"] {
+        assert_eq!(answer(&world.send(wishing(context, &own))).trim(), "one");
+        let other = wishing(context, "another");
+        let refused = world.through(BINDINGS[0]).error(Operation::SendMessage, &other);
+        let said = format!("{refused:?}");
+        assert!(said.contains("the wish `setup` is refused") && said.contains(&own), "{said}");
+    }
+}
+
+#[test]
 fn a_server_that_is_killed_in_the_middle_leaves_nothing_that_is_half_used() {
     let described = shell();
     let cue = described.path("cues").join("go").display().to_string();

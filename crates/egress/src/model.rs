@@ -59,6 +59,9 @@ pub(super) async fn forward(
 ) -> ProxyResponse {
     look(watch);
     let secrets = route.secrets();
+    let (of_others, is_model) = (Arc::default(), route.is_model());
+    // Only what models answer is counted.
+    let counted = if is_model { counted } else { &of_others };
     let (parts, body) = request.into_parts();
     if !METHODS.contains(&parts.method) {
         let message = "this method is not sent to a model";
@@ -82,13 +85,16 @@ pub(super) async fn forward(
     }
     // What is compressed cannot be counted.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let name = route.provider().name;
+    let name = match (route.provider().name, is_model) {
+        (name, true) => format!("the model's server ({name})"),
+        (name, false) => format!("the API of {name}"),
+    };
     let key = match &route.changing {
         None => None,
         Some(changing) => match changing.get().await {
             Ok(key) => Some(key),
             Err(why) => {
-                let message = format!("there is no key for the model's server ({name}): {why}");
+                let message = format!("there is no key for {name}: {why}");
                 upstream.complain(&message);
                 return no_retry(json_error(StatusCode::BAD_GATEWAY, &message));
             }
@@ -108,7 +114,7 @@ pub(super) async fn forward(
             };
             if is_renewed {
                 // What was asked has passed and is not here any more, so its client asks again.
-                let message = "the key of the model's server was renewed; ask again";
+                let message = &format!("the key of {name} was renewed; ask again");
                 let mut answer = json_error(StatusCode::SERVICE_UNAVAILABLE, message);
                 answer.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("true"));
                 return answer;
@@ -119,7 +125,7 @@ pub(super) async fn forward(
             ProxyResponse::from_parts(parts, meter.boxed_unsync())
         }
         Err(why) => {
-            let message = format!("the model's server ({name}) could not be reached: {why}");
+            let message = format!("{name} could not be reached: {why}");
             upstream.complain(&message);
             let answer = json_error(StatusCode::BAD_GATEWAY, &message);
             if why.is_lasting { no_retry(answer) } else { answer }

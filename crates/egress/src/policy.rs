@@ -4,6 +4,7 @@
 //! shortened, an IPv4 address inside an IPv6 one) is refused rather than translated: two programs that
 //! read it differently would be a way past the rules.
 
+use super::provider::ProviderKind;
 use super::route::{ModelRoute, Route};
 use super::tools::Tool;
 use std::fmt;
@@ -95,7 +96,12 @@ impl Policy {
 
     /// Whether there is a route to a model.
     pub fn has_model_route(&self) -> bool {
-        self.routes.iter().any(|route| matches!(route, Route::Model(_)))
+        self.models().into_iter().any(ModelRoute::is_model)
+    }
+
+    /// Whether there is a route to this provider.
+    pub fn has_route_to(&self, kind: ProviderKind) -> bool {
+        self.models().into_iter().any(|route| route.leads_to(kind))
     }
 
     /// Takes the keys and addresses of models from a policy that was made of a newer environment, where processes

@@ -1,4 +1,4 @@
-//! What is known about the providers of models: one table.
+//! What is known about the providers of models, and of other APIs whose credential stays outside: one table.
 
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
@@ -23,6 +23,23 @@ pub enum ProviderKind {
     OpenCode,
     /// What the operator gives Copilot in the place of its own models.
     Copilot,
+    /// The API of GitHub, for programs that know its address by a variable.
+    GitHub,
+}
+
+impl ProviderKind {
+    /// Whether models answer there, which the proxy counts.
+    pub(super) fn is_model(self) -> bool {
+        match self {
+            Self::Anthropic
+            | Self::Foundry
+            | Self::OpenAi
+            | Self::Gemini
+            | Self::OpenCode
+            | Self::Copilot => true,
+            Self::GitHub => false,
+        }
+    }
 }
 
 /// Where a key stands in a request.
@@ -56,7 +73,7 @@ pub(super) struct Provider {
 }
 
 /// All providers.
-pub(super) const PROVIDERS: [Provider; 6] = [
+pub(super) const PROVIDERS: [Provider; 7] = [
     Provider {
         kind: ProviderKind::Anthropic,
         name: "anthropic",
@@ -123,6 +140,16 @@ pub(super) const PROVIDERS: [Provider; 6] = [
         keys: &[("COPILOT_PROVIDER_API_KEY", Slot::Bearer)],
         opencode: None,
         any_slot: true,
+    },
+    Provider {
+        kind: ProviderKind::GitHub,
+        name: "github",
+        base: Some("GITHUB_API_URL"),
+        default: Some("https://api.github.com"),
+        elsewhere: None,
+        keys: &[("GH_TOKEN", Slot::Bearer), ("GITHUB_TOKEN", Slot::Bearer)],
+        opencode: None,
+        any_slot: false,
     },
 ];
 

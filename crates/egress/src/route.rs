@@ -149,16 +149,17 @@ impl ModelRoute {
             | ProviderKind::OpenAi
             | ProviderKind::Gemini
             | ProviderKind::OpenCode
-            | ProviderKind::Copilot => None,
+            | ProviderKind::Copilot
+            | ProviderKind::GitHub => None,
         };
         let resource = set(FOUNDRY_RESOURCE).filter(|_| provider.kind == ProviderKind::Foundry);
         let resource =
             resource.map(|name| format!("https://{name}.services.ai.azure.com/anthropic"));
         let base = provider.base.and_then(|variable| Some((variable, set(variable)?)));
         let base = base.or(resource.as_deref().map(|address| (FOUNDRY_RESOURCE, address)));
-        // Without a key the client signs in to Microsoft by itself.
-        let signs_in = provider.kind == ProviderKind::Foundry;
-        let has_more = base.is_some() && !signs_in || custom.is_some();
+        // Without a key the client signs in to Microsoft by itself, and asks GitHub as nobody.
+        let needs_key = matches!(provider.kind, ProviderKind::Foundry | ProviderKind::GitHub);
+        let has_more = base.is_some() && !needs_key || custom.is_some();
         if keys.is_empty() && !is_changing && !has_more {
             return Ok(None);
         }
@@ -180,6 +181,16 @@ impl ModelRoute {
     /// The keys and the address as they are now.
     pub(super) fn secrets(&self) -> Arc<Secrets> {
         self.secrets.read().clone()
+    }
+
+    /// Whether it leads to this provider.
+    pub(super) fn leads_to(&self, kind: ProviderKind) -> bool {
+        self.kind == kind
+    }
+
+    /// Whether models answer there.
+    pub(super) fn is_model(&self) -> bool {
+        self.kind.is_model()
     }
 
     /// Whether a process that knows the one route can use the other: it has the same stand-ins in its environment.

@@ -30,6 +30,16 @@ const MANAGERS: [(&str, &str); 9] = [
 /// The command of GitHub, and the host that it asks for.
 const GITHUB: (&str, &str) = ("gh ", "api.github.com");
 
+/// Commands that need a container engine, and what they are called.
+const ENGINES: [(&str, &str); 6] = [
+    ("docker ", "docker"),
+    ("docker-compose ", "docker"),
+    ("podman ", "podman"),
+    ("nerdctl ", "nerdctl"),
+    ("kind create ", "kind"),
+    ("minikube ", "minikube"),
+];
+
 /// Words before an argument that names a repository of GitHub as `OWNER/NAME`.
 const MARKETPLACE: &str = "plugin marketplace add ";
 
@@ -38,6 +48,7 @@ const MARKETPLACE: &str = "plugin marketplace add ";
 struct ForeseenNeeds {
     hosts: BTreeSet<String>,
     managers: BTreeSet<&'static str>,
+    engines: BTreeSet<&'static str>,
 }
 
 /// What a script asks for while it runs, and what that which it configures asks for later.
@@ -102,6 +113,13 @@ fn describe(
         return Vec::new();
     }
     let mut notes = Vec::new();
+    if !wanted.engines.is_empty() {
+        notes.push(format!(
+            "the {what} of `{key}` runs {}, and no sandbox gives an agent a container engine (whoever has its socket is root on \
+             its machine): have the engine run elsewhere, and let the agent reach what runs there by `egress.allow`",
+            join(wanted.engines.iter().map(|name| (*name).to_owned()))
+        ));
+    }
     let missing = find_missing(policy, wanted.hosts);
     if !missing.is_empty() {
         let all = join(agent.egress.setup.iter().cloned().chain(missing.iter().cloned()));
@@ -198,7 +216,7 @@ fn hosts_of_script(script: &str) -> ForeseenHosts {
     let mut found = ForeseenHosts::default();
     let lines = script.replace("\\\n", " ");
     for line in lines.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
-        let ForeseenNeeds { hosts, managers } = match line.contains("mcp add") {
+        let ForeseenNeeds { hosts, managers, engines } = match line.contains("mcp add") {
             true => &mut found.later,
             false => &mut found.now,
         };
@@ -218,6 +236,8 @@ fn hosts_of_script(script: &str) -> ForeseenHosts {
         };
         managers
             .extend(MANAGERS.iter().filter(|(command, _)| begins(command)).map(|(_, name)| *name));
+        engines
+            .extend(ENGINES.iter().filter(|(command, _)| begins(command)).map(|(_, name)| *name));
         hosts.extend(begins(GITHUB.0).then(|| GITHUB.1.to_owned()));
         if let Some((_, rest)) = words.split_once(MARKETPLACE) {
             let name = rest.split_whitespace().next().unwrap_or_default();
@@ -252,6 +272,14 @@ mod tests {
             [found.now.managers, found.later.managers],
             [["npm"], ["npm"]].map(BTreeSet::from)
         );
+    }
+
+    #[test]
+    fn commands_that_need_a_container_engine_are_foreseen() {
+        let found = hosts_of_script(
+            "echo a kind word && cd x; kind create cluster\n# docker run\nsudo docker run x\necho mankind go",
+        );
+        assert_eq!(found.now.engines, BTreeSet::from(["docker", "kind"]));
     }
 
     #[test]

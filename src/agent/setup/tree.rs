@@ -70,12 +70,16 @@ impl RevisionTree {
                     from.display()
                 )));
             };
+            self.refuse_secret("a name", place, name.as_bytes())?;
+            let above = place;
             let place = format!("{place}/{name}");
             self.allowance.take_entry()?;
             if kind.is_dir() {
                 self.copy_entries(&path, &place, depth + 1)?;
             } else if kind.is_symlink() {
-                std::os::unix::fs::symlink(fs::read_link(&path)?, self.root.join(&place))?;
+                let target = fs::read_link(&path)?;
+                self.refuse_secret("a link", above, target.as_os_str().as_encoded_bytes())?;
+                std::os::unix::fs::symlink(target, self.root.join(&place))?;
             } else if kind.is_file() {
                 let mut file = plain_file::open(&path).map_err(|error| named(&path, &error))?;
                 let mode = file.metadata()?.mode() & 0o777 | 0o600;
@@ -83,6 +87,16 @@ impl RevisionTree {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a name or a link in this folder that holds a secret.
+    fn refuse_secret(&self, what: &str, folder: &str, text: &[u8]) -> io::Result<()> {
+        match SecretSearch::new(&self.secrets).find(text) {
+            Some(name) => Err(io::Error::other(format!(
+                "{what} in {folder} holds the value of {name} (`setup.secrets`)"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// The digest of all that was put there, and of these words.
@@ -223,7 +237,11 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     path.parent().map_or(Ok(()), make_folder)?;
-    DirBuilder::new().mode(0o755).create(path)?;
+    match DirBuilder::new().mode(0o755).create(path) {
+        // Another process builds, too.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
@@ -305,6 +323,43 @@ mod tests {
         made.write("home/fine", b"s3cret-of-the-set").unwrap();
         let error = made.write("home/.npmrc", text.as_bytes()).unwrap_err().to_string();
         assert_eq!(error, "home/.npmrc holds the value of TOKEN (`setup.secrets`)");
+    }
+
+    #[test]
+    fn a_name_and_a_link_that_hold_a_secret_are_refused_without_it() {
+        let secrets = [("TOKEN".to_owned(), "s3cret-of-the-set-up".to_owned())];
+        let root = tempfile::tempdir().unwrap();
+        let from = root.path().join("from");
+        for (name, target, what) in [
+            ("of s3cret-of-the-set-up", "x", "a name"),
+            ("plain", "https://s3cret-of-the-set-up@example.com", "a link"),
+        ] {
+            fs::create_dir_all(from.join(".cache")).unwrap();
+            symlink(target, from.join(".cache").join(name)).unwrap();
+            let mut made = tree(root.path());
+            made.refuse(&secrets);
+            let error = made.copy_home(&from, "home").unwrap_err().to_string();
+            let expected =
+                format!("{what} in home/.cache holds the value of TOKEN (`setup.secrets`)");
+            assert_eq!(error, expected);
+            fs::remove_dir_all(&from).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_folder_that_several_make_at_once_is_there_for_all_of_them() {
+        let root = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for round in 0..50 {
+                        start.wait();
+                        make_folder(&root.path().join(format!("{round}/a/b"))).unwrap();
+                    }
+                });
+            }
+        });
     }
 
     #[test]

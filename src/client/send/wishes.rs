@@ -27,6 +27,9 @@ pub(crate) struct WishArgs {
     /// Files that are results of the turn, by a pattern such as `*.md` (may be repeated)
     #[arg(long, value_name = "PATTERN")]
     results: Vec<String>,
+    /// The revision of the set-up that the session must have
+    #[arg(long, value_name = "REVISION")]
+    setup: Option<String>,
     /// End the task with a push of the session's branch
     #[arg(long)]
     push: bool,
@@ -40,6 +43,7 @@ impl WishArgs {
             ("effort", &self.effort),
             ("permission", &self.permission),
             ("ref", &self.reference),
+            ("setup", &self.setup),
         ];
         let texts = texts.into_iter();
         let mut wishes: Map<String, Value> = texts

@@ -113,7 +113,7 @@ async fn find_task(
 fn to_error(error: &NotPublished) -> Error {
     let kind = match error {
         NotPublished::Busy => ErrorKind::SessionInUse,
-        NotPublished::Bundle(NoBundle::Busy) => ErrorKind::Unavailable,
+        NotPublished::Bundle(NoBundle::Busy) | NotPublished::Stopped => ErrorKind::Unavailable,
         NotPublished::Denied => ErrorKind::PermissionDenied,
         NotPublished::NoClone
         | NotPublished::Nothing(_)

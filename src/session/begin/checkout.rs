@@ -12,14 +12,19 @@ use super::super::ending::{Cause, fault, fault_with};
 use super::super::start::DoorWords;
 use super::super::waiting::WaitingTurn;
 use super::Begin;
+use super::included::{self, IncludeList};
 use super::setup::SetupStep;
+use crate::plain_file;
 use crate::queue::Place;
-use crate::repository::{Base, CloneSource, MirrorError, branch_of};
+use crate::repository::{Base, CloneSource, INCLUDED, MirrorError, branch_of};
 use crate::store::Checkout;
 use pilothouse_egress::Policy;
+use pilothouse_sandbox::disk;
 use pilothouse_sandbox::isolation::Places;
 use pilothouse_sandbox::workspace::{Folder, InitFailed};
 use serde_json::json;
+use std::borrow::Cow;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,11 +42,12 @@ impl Begin<'_> {
         let agent = self.session.agent.clone();
         let Some(source) = &agent.clone_source else { return Ok(()) };
         let mirror = &source.mirror;
-        let base = match self.base.take() {
+        let mut base = match self.base.take() {
             Some(base) => base,
             // Its folder was removed meanwhile.
             None => self.find_base(source).await?,
         };
+        base.left_out.extend(self.bring_included(folder, source).await?.map(Cow::from));
         let branch = branch_of(&self.session.row.id);
         let objects = mirror.folder().to_string_lossy().into_owned();
         let name = base.name.as_deref().unwrap_or_default();
@@ -83,6 +89,38 @@ impl Begin<'_> {
         self.session.row.checkout = Some(checkout);
         self.session.note_use().await;
         Ok(())
+    }
+
+    /// Brings what `.worktreeinclude` of a repository on this machine lists to where the script finds it; what of that is
+    /// left out. The copy of another session has what that one had.
+    async fn bring_included(
+        &mut self,
+        folder: &Folder,
+        source: &CloneSource,
+    ) -> Result<Option<String>, Cause> {
+        let Some(local) = source.mirror.local().filter(|_| self.turn.fork.is_none()) else {
+            return Ok(None);
+        };
+        let path = local.join(INCLUDED);
+        let read = disk::off_worker(move || plain_file::read(&path, included::LONGEST)).await;
+        let id = self.session.row.id.clone();
+        let failed = |why: String| {
+            tracing::warn!(session.id = %id, "what `.worktreeinclude` lists is not copied: {why}");
+            format!("not all that `.worktreeinclude` lists is copied: {why}")
+        };
+        let text = match read.map_err(io::Error::other).flatten() {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Ok(Some(failed(error.to_string()))),
+        };
+        let list = IncludeList::parse(&String::from_utf8_lossy(&text), &source.share);
+        let unknown = list.unknown.first().map(|line| {
+            failed(format!("`{line}` has a class (`[..]`) or a `\\`, which is not understood"))
+        });
+        let limits = self.session.agent.workspaces.copy_limits();
+        let is_wanted = move |path: &[u8], is_folder: bool| list.wants(path, is_folder);
+        let brought = self.wait(folder.bring(local, included::PLACE, limits, is_wanted)).await?;
+        Ok(brought.err().map(|error| failed(error.to_string())).or(unknown))
     }
 
     /// What the session's folder will be a clone of, where it has to be made.

@@ -12,6 +12,7 @@ export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_DEFAULT_REF_FORMAT=
 if [ -f .git/pilothouse ]; then
     # The copy of another session goes on from where that is, on a branch of its own.
     git checkout --quiet -B "$branch"
+    rm -rf "$HOME/.pilothouse-included"
     cat .git/pilothouse
     exit
 fi
@@ -30,6 +31,17 @@ if [ -n "$name" ]; then
 fi
 git symbolic-ref HEAD "refs/heads/$branch"
 git -c core.logAllRefUpdates=true reset --quiet --hard "$commit"
+# What the server has brought of ignored files of the repository's working copy.
+included=$HOME/.pilothouse-included
+if [ -d "$included" ]; then
+    (cd "$included" && find . -type f | sed 's|^\./||') | git check-ignore --no-index --stdin | while IFS= read -r path; do
+        if [ ! -e "$path" ] && [ ! -L "$path" ]; then
+            mkdir -p "$(dirname "$path")"
+            mv "$included/$path" "$path"
+        fi
+    done
+    rm -rf "$included"
+fi
 for path do
     if [ ! -e "$path" ] && [ ! -L "$path" ]; then
         mkdir -p "$(dirname "$path")"

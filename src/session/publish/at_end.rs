@@ -55,9 +55,12 @@ pub(in crate::session) async fn publish_at_end(
     let said = || turn.translator.streamed_text().to_owned();
     let (publisher, text) = (session.publisher(), answer.clone().unwrap_or_else(said));
     let about = session.about(turn, &text);
-    let committing = session.inbox.wait_in_turn(None, publisher.commit(&about)).await;
-    let ready = match committing {
-        Ok(Ok(ready)) if !ready.is_pushed => ready,
+    let committing = async {
+        let place = publisher.wait_for_place().await?;
+        Ok((publisher.commit(&about).await?, place))
+    };
+    let (ready, place) = match session.inbox.wait_in_turn(None, committing).await {
+        Ok(Ok((ready, place))) if !ready.is_pushed => (ready, place),
         Ok(Ok(_) | Err(NotPublished::Nothing(_))) => return outcome,
         Ok(Err(why)) => return fail(session, turn, answer.as_deref(), &why),
         Err(cause) => return cause.outcome(&session.deps.config),
@@ -74,6 +77,7 @@ pub(in crate::session) async fn publish_at_end(
     }
     let wish = PushWish::default();
     let pushing = session.inbox.wait_in_turn(None, publisher.push(ready, &about, &wish)).await;
+    drop(place);
     match pushing {
         Ok(Ok(published)) => {
             show(turn, &published);
@@ -111,9 +115,11 @@ pub(in crate::session) async fn finish_answered(
         commits: text("commits").lines().map(ToOwned::to_owned).collect(),
         is_pushed: false,
     };
-    let wish = PushWish::default();
-    let pushing = session.inbox.wait_in_turn(None, publisher.push(ready, &about, &wish)).await;
-    Some(match pushing {
+    let pushing = async {
+        let _place = publisher.wait_for_place().await?;
+        publisher.push(ready, &about, &PushWish::default()).await
+    };
+    Some(match session.inbox.wait_in_turn(None, pushing).await {
         Ok(Ok(published)) => {
             show(turn, &published);
             turn.translator.say(pilothouse_agents::event::Event::Message(published.describe()));

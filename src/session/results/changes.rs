@@ -77,7 +77,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
 
 /// Whether a path fits one of these patterns, in which `*` and `?` stand for what is within a name, and `**` for any
 /// number of folders.
-pub(super) fn fits(patterns: &[String], path: &[u8]) -> bool {
+pub(in crate::session) fn fits(patterns: &[String], path: &[u8]) -> bool {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
     patterns.iter().any(|pattern| {
         let pattern: Vec<&[u8]> = pattern.as_bytes().split(|byte| *byte == b'/').collect();

@@ -19,9 +19,10 @@ if [ -e .git ]; then
     done
     # What the repository has already is neither read nor stored again.
     export GIT_CEILING_DIRECTORIES=${PWD%/*}
-    of_repository() { git -c safe.directory='*' -c core.fsmonitor=false rev-parse --git-path "$1" 2>/dev/null; }
-    index=$(absolute "$(of_repository index)")
-    objects=$(absolute "$(of_repository objects)")
+    found=$(git -c safe.directory='*' -c core.fsmonitor=false rev-parse --git-path objects --git-path index 2>/dev/null)
+    objects=$(absolute "${found%%
+*}") index=$(absolute "${found#*
+}")
     [ -n "$objects" ] && export GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects"
     [ ! -e "$own/index" ] && [ -f "$index" ] && [ "$(wc -c <"$index")" -le 268435456 ] && cp "$index" "$own/index"
 fi
@@ -29,7 +30,7 @@ fi
 mkdir -p "$own/git/info" && printf '/.a2a/\n' >"$own/git/info/exclude"
 export GIT_DIR="$own/git" GIT_WORK_TREE="$PWD" GIT_INDEX_FILE="$own/index"
 git() { command git -c core.fsmonitor=false -c core.hooksPath=/dev/null -c core.untrackedCache=false \
-    -c core.autocrlf=false -c core.looseCompression=1 -c core.bare=false -c advice.addEmbeddedRepo=false -c gc.auto=0 "$@"; }
+    -c core.autocrlf=false -c index.skipHash=true -c core.looseCompression=1 -c core.bare=false -c advice.addEmbeddedRepo=false -c gc.auto=0 "$@"; }
 snapshot() {
     git add -A --ignore-errors --pathspec-from-file="$own/paths" --pathspec-file-nul 2>/dev/null
     tree=$(git write-tree 2>/dev/null)
@@ -41,9 +42,9 @@ if [ "$1" = begin ]; then
     echo "$tree" >"$own/last"
     exit 0
 fi
-none=$(git hash-object -t tree /dev/null)
-[ -s "$own/base" ] || echo "$none" >"$own/base"
-[ -s "$own/last" ] || echo "$none" >"$own/last"
+for beginning in base last; do
+    [ -s "$own/$beginning" ] || git hash-object -t tree /dev/null >"$own/$beginning"
+done
 read -r base <"$own/base" && read -r last <"$own/last"
 compare() { git diff-tree -r --no-renames --no-ext-diff --no-textconv --no-color "$@"; }
 patch() { compare -p --binary --full-index --ignore-submodules=all "$1" "$tree" | head -c "$(($2 + 1))"; }

@@ -36,6 +36,16 @@ fn every_preset_does_what_the_table_says() {
     assert!(!rows.iter().flatten().any(|cell| cell == FAILED), "something failed");
 }
 
+#[test]
+fn every_preset_is_set_up_as_it_is_declared() {
+    let all = [&CODEX, &GEMINI, &OPENCODE, &QWEN, &COPILOT, &CLAUDE];
+    let failed = all.map(|agent| {
+        let set_up = attempt(|| super::is_set_up_as_it_is_declared(agent));
+        set_up.is_none().then_some(agent.preset)
+    });
+    assert_eq!(failed, [None; 6]);
+}
+
 fn row(agent: &Agent) -> [String; 9] {
     let (text, first, second, warm) = attempt(|| turns(agent)).map_or_else(
         || (FAILED.to_owned(), "-".to_owned(), FAILED.to_owned(), "-".to_owned()),

@@ -56,8 +56,8 @@ pub const PRESETS: &[Preset] = &[
         auth_method: None,
         credentials: &["OPENCODE_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"],
         env: &[("OPENCODE_DISABLE_AUTOUPDATE", "true")],
-        instructions: None,
-        skills: None,
+        instructions: Some(".config/opencode/AGENTS.md"),
+        skills: Some(".config/opencode/skills"),
     },
     Preset {
         name: "qwen",
@@ -67,8 +67,8 @@ pub const PRESETS: &[Preset] = &[
         auth_method: Some("openai"),
         credentials: &["OPENAI_API_KEY"],
         env: &[],
-        instructions: None,
-        skills: None,
+        instructions: Some(".qwen/QWEN.md"),
+        skills: Some(".qwen/skills"),
     },
     Preset {
         name: "copilot",
@@ -78,8 +78,8 @@ pub const PRESETS: &[Preset] = &[
         auth_method: None,
         credentials: &["COPILOT_GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"],
         env: &[("COPILOT_AUTO_UPDATE", "false")],
-        instructions: None,
-        skills: None,
+        instructions: Some(".copilot/copilot-instructions.md"),
+        skills: Some(".copilot/skills"),
     },
     Preset {
         name: "claude-acp",
@@ -93,8 +93,8 @@ pub const PRESETS: &[Preset] = &[
             ("DISABLE_TELEMETRY", "1"),
             ("DISABLE_AUTOUPDATER", "1"),
         ],
-        instructions: None,
-        skills: None,
+        instructions: Some(".claude/CLAUDE.md"),
+        skills: Some(".claude/skills"),
     },
 ];
 

@@ -75,6 +75,7 @@ async fn each_provider_has_its_key_in_its_place() {
             "anthropic",
             "authorization",
         ),
+        (ProviderKind::GitHub, "GITHUB_API_URL", "GH_TOKEN", "github", "authorization"),
     ];
     for (kind, base_name, key_name, name, header) in cases {
         let session =
@@ -337,4 +338,17 @@ async fn a_policy_with_other_stand_ins_does_not_take_the_place_of_one_in_use() {
         ..policy(&fake, "ANTHROPIC_API_KEY", "new")
     };
     assert!(!older.replace_keys(&wider));
+}
+
+#[tokio::test]
+async fn what_the_api_of_a_forge_answers_counts_as_no_answer_of_a_model() {
+    let world = World::start().await;
+    let fake = Fake::start(json(r#"{"usage": {"input_tokens": 5, "output_tokens": 7}}"#)).await;
+    let base = ("GITHUB_API_URL", &*fake.url());
+    let routes = route(ProviderKind::GitHub, base, &[("GH_TOKEN", "real")]);
+    let session = world.credential_with(&[], routes);
+    let inside = format!("Bearer {}", session.token());
+    let headers = [("authorization", &*inside)];
+    let (status, _, _) = ask(world.port, "GET", "/model/github/issues", &headers, "").await;
+    assert_eq!((status, session.tokens()), (200, Counted::default()));
 }

@@ -8,6 +8,7 @@
 //! when it was opened.
 
 mod archive;
+mod bring;
 mod look;
 
 pub use archive::{Archive, append_folder};
