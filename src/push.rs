@@ -71,6 +71,8 @@ struct SharedPush {
     enabled: bool,
     settings: config::Push,
     limits: config::Limits,
+    /// Whether events carry their generation (`compat.v11`).
+    tells_generations: bool,
     store: Store,
     tasks: Tasks,
     guard: Guard,
@@ -133,6 +135,7 @@ impl Push {
         Self(Arc::new(SharedPush {
             enabled: settings.enabled,
             limits: config.limits.clone(),
+            tells_generations: config.compat.v11,
             poster: Poster::new(guard.clone(), settings.timeout.get()),
             pending: Arc::new(Semaphore::new(settings.pending.min(Semaphore::MAX_PERMITS))),
             bytes: FairQueue::new(
