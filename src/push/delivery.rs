@@ -175,7 +175,16 @@ impl Delivery {
         tokio::select! {
             biased;
             () = self.quit.cancelled() => None,
-            outcome = self.inner.poster.post(target, body) => Some(outcome),
+            outcome = self.inner.poster.post(target, body) => {
+                self.count(if matches!(outcome, PostOutcome::Taken) { "taken" } else { "failed" });
+                Some(outcome)
+            }
+        }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        if let Some(telemetry) = self.inner.telemetry.get() {
+            telemetry.pushed(outcome);
         }
     }
 
@@ -335,6 +344,7 @@ impl Delivery {
 
     async fn give_up(&self, target: &Target, reason: &str) {
         tracing::warn!(task.id = %self.log.id, push.id = %self.row.id, push.host = target.host(), reason, "push notifications of task {} were given up", self.log.id);
+        self.count("given_up");
         self.end(PushState::GivenUp(reason.to_owned())).await;
     }
 
