@@ -20,24 +20,38 @@ use parking_lot::Mutex;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_egress::{TelemetryReceiver, TelemetrySignal};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Turns of a process that are known: what belongs to an earlier one comes within seconds of its end.
 const MOST_TURNS: usize = 64;
 
+/// Messages of a process that wait, so that one which sends without end leaves place to others.
+const MOST_WAITING: usize = 16;
+
+/// Values of labels of a process's metrics: an agent that makes new ones without end makes no series without end.
+const MOST_WORDS: usize = 256;
+
 /// Takes what one process sends.
 pub struct NativeReceiver {
-    agent: String,
-    /// Tells the sums of this process from those of others.
-    instance: String,
+    source: Arc<NativeSource>,
     has_content: bool,
-    turns: Arc<Mutex<VecDeque<NativeTurn>>>,
+    places: Arc<Semaphore>,
     room: Arc<Semaphore>,
     largest: usize,
     /// Takes a message, or hears that one had no place.
     put: Box<dyn Fn(Option<NativeMessage>) + Send + Sync>,
+}
+
+/// A process, as far as what it sends is labelled.
+struct NativeSource {
+    agent: String,
+    /// Tells the sums of this process from those of others.
+    instance: String,
+    turns: Mutex<VecDeque<NativeTurn>>,
+    /// Names and values of labels that are known.
+    words: Mutex<HashSet<(String, String)>>,
 }
 
 /// A turn of the process, as far as its telemetry is labelled.
@@ -57,10 +71,8 @@ pub(super) struct NativeTurn {
 pub(super) struct NativeMessage {
     pub(super) signal: TelemetrySignal,
     body: Bytes,
-    agent: String,
-    instance: String,
-    turns: Arc<Mutex<VecDeque<NativeTurn>>>,
-    _room: OwnedSemaphorePermit,
+    source: Arc<NativeSource>,
+    _places: [OwnedSemaphorePermit; 2],
 }
 
 impl NativeReceiver {
@@ -72,10 +84,14 @@ impl NativeReceiver {
         put: impl Fn(Option<NativeMessage>) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            agent: agent.to_owned(),
-            instance: uuid::Uuid::new_v4().to_string(),
+            source: Arc::new(NativeSource {
+                agent: agent.to_owned(),
+                instance: uuid::Uuid::new_v4().to_string(),
+                turns: Mutex::default(),
+                words: Mutex::default(),
+            }),
             has_content,
-            turns: Arc::default(),
+            places: Arc::new(Semaphore::new(MOST_WAITING)),
             room,
             largest,
             put: Box::new(put),
@@ -111,7 +127,7 @@ impl NativeReceiver {
             task: log.id.clone(),
             context: log.context_id.clone(),
         };
-        let mut turns = self.turns.lock();
+        let mut turns = self.source.turns.lock();
         if turns.len() >= MOST_TURNS {
             turns.pop_front();
         }
@@ -127,15 +143,23 @@ impl TelemetryReceiver for NativeReceiver {
 
     fn receive(&self, signal: TelemetrySignal, body: Bytes) {
         let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let place = self.room.clone().try_acquire_many_owned(size).ok();
-        (self.put)(place.map(|place| NativeMessage {
+        let place = self.places.clone().try_acquire_owned().ok();
+        let room = self.room.clone().try_acquire_many_owned(size).ok();
+        (self.put)(place.zip(room).map(|(place, room)| NativeMessage {
             signal,
             body,
-            agent: self.agent.clone(),
-            instance: self.instance.clone(),
-            turns: self.turns.clone(),
-            _room: place,
+            source: self.source.clone(),
+            _places: [place, room],
         }));
+    }
+}
+
+impl NativeSource {
+    /// Whether a label of a metric may have this value: one that is known, or one more.
+    fn admits(&self, name: &str, value: &str) -> bool {
+        let mut words = self.words.lock();
+        let word = (name.to_owned(), value.to_owned());
+        words.contains(&word) || words.len() < MOST_WORDS && words.insert(word)
     }
 }
 
@@ -147,11 +171,13 @@ impl NativeMessage {
         labels: &Labels,
         samples: impl Fn(TraceId, bool) -> bool,
     ) -> Option<(Vec<u8>, u64)> {
-        let turns: Vec<_> = self.turns.lock().iter().cloned().collect();
+        let source = &*self.source;
+        let turns: Vec<_> = source.turns.lock().iter().cloned().collect();
         let process = label::NativeProcess {
-            agent: &self.agent,
-            instance: &self.instance,
+            agent: &source.agent,
+            instance: &source.instance,
             turns: &turns,
+            admits: &|name, value| source.admits(name, value),
             samples: &samples,
         };
         match self.signal {

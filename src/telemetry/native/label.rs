@@ -1,6 +1,9 @@
 //! From what a CLI says of itself to what leaves: labelled with the turn that it belongs to, and without all that is not
 //! in the lists of this file. It reads no clock and no store.
 
+#[cfg(test)]
+mod tests;
+
 use super::NativeTurn;
 use crate::config::{Conventions, MASK};
 use crate::store::TraceId;
@@ -19,6 +22,9 @@ use std::sync::Arc;
 
 /// What the names of its spans, events and metrics begin with.
 const PREFIX: &str = "claude_code.";
+
+/// Stands for values of labels beyond those that a process may have.
+const OTHER: &str = "_OTHER";
 
 /// Longest name.
 const LONGEST_NAME: usize = 64;
@@ -117,6 +123,8 @@ pub(super) struct NativeProcess<'a> {
     pub(super) agent: &'a str,
     pub(super) instance: &'a str,
     pub(super) turns: &'a [NativeTurn],
+    /// Whether a label of a metric may have this value.
+    pub(super) admits: &'a dyn Fn(&str, &str) -> bool,
     /// Whether a trace leaves.
     pub(super) samples: &'a dyn Fn(TraceId, bool) -> bool,
 }
@@ -225,7 +233,7 @@ impl Labels {
                 reset_scope(&mut of_scope.scope);
                 of_scope.schema_url.clear();
                 of_scope.metrics.retain_mut(|metric| {
-                    count += self.keep_points(metric);
+                    count += self.keep_points(process, metric);
                     is_known(&metric.name)
                 });
             }
@@ -234,7 +242,7 @@ impl Labels {
     }
 
     /// Leaves words alone with the points of a metric; how many points there are.
-    fn keep_points(&self, metric: &mut Metric) -> u64 {
+    fn keep_points(&self, process: &NativeProcess<'_>, metric: &mut Metric) -> u64 {
         metric.description.clear();
         metric.metadata.clear();
         if !is_known(&metric.name) {
@@ -243,6 +251,14 @@ impl Labels {
         let mut count = 0;
         let mut keep = |attributes: &mut Vec<KeyValue>| {
             self.keep(attributes, &[WORDS]);
+            for KeyValue { key, value, .. } in attributes {
+                if let Some(Value::StringValue(text)) =
+                    value.as_mut().and_then(|value| value.value.as_mut())
+                    && !(process.admits)(key, text)
+                {
+                    OTHER.clone_into(text);
+                }
+            }
             count += 1;
         };
         match &mut metric.data {
@@ -346,117 +362,4 @@ fn set(attributes: &mut Vec<KeyValue>, key: &str, value: &str) {
         value: Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) }),
         ..KeyValue::default()
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::SpanId;
-    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Status};
-    use pilothouse_a2a::id::{ContextId, TaskId};
-
-    fn turn(began: u64, trace: u8, sampled: bool) -> NativeTurn {
-        NativeTurn {
-            began,
-            trace: TraceId([trace; 16]),
-            request: SpanId([trace; 8]),
-            sampled,
-            task: TaskId::random(),
-            context: ContextId::random(),
-        }
-    }
-
-    fn labels(content: Option<Content>) -> Labels {
-        let secrets = vec!["sk-secret".to_owned()].into();
-        Labels { conventions: Conventions::Latest, content, secrets, resource: Vec::new() }
-    }
-
-    fn span(name: &str, began: u64, attributes: &[(&str, &str)]) -> Span {
-        let mut span = Span {
-            name: name.to_owned(),
-            trace_id: vec![9; 16],
-            start_time_unix_nano: began,
-            status: Some(Status { message: "words".to_owned(), ..Status::default() }),
-            ..Span::default()
-        };
-        attributes.iter().for_each(|(name, value)| set(&mut span.attributes, name, value));
-        span
-    }
-
-    /// What leaves of these spans.
-    fn leave(labels: &Labels, turns: &[NativeTurn], spans: Vec<Span>) -> Vec<Span> {
-        let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
-        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
-        let bytes = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-        let samples = |_: TraceId, sampled: bool| sampled;
-        let process = NativeProcess { agent: "claude", instance: "one", turns, samples: &samples };
-        let (bytes, count) = labels.traces(&process, &bytes).unwrap();
-        let mut message = ExportTraceServiceRequest::decode(&*bytes).unwrap();
-        let spans = message.resource_spans.remove(0).scope_spans.remove(0).spans;
-        assert_eq!(count, spans.len() as u64);
-        spans
-    }
-
-    fn text<'a>(span: &'a Span, name: &str) -> Option<&'a str> {
-        let found = span.attributes.iter().find(|attribute| attribute.key == name)?;
-        match found.value.as_ref()?.value.as_ref()? {
-            Value::StringValue(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_span_has_the_trace_and_the_task_of_the_turn_in_which_it_began() {
-        let turns = [turn(100, 1, true), turn(200, 2, true), turn(300, 3, false)];
-        let began = [50, 150, 250, 350];
-        let spans = began.map(|began| span("claude_code.tool", began, &[])).into();
-        let left = leave(&labels(None), &turns, spans);
-        // That of the last turn is in no trace that leaves.
-        let traces: Vec<_> = left.iter().map(|span| span.trace_id[0]).collect();
-        assert_eq!(traces, [1, 1, 2]);
-        assert_eq!(text(&left[2], "a2a.task.id"), Some(turns[1].task.as_str()));
-        assert_eq!(left[2].parent_span_id, [2; 8]);
-    }
-
-    #[test]
-    fn what_is_in_no_list_does_not_leave_whoever_made_it() {
-        let attributes = [
-            ("model", "the-model sk-secret"),
-            ("user.email", "a@example.com"),
-            ("organization.id", "o"),
-            ("prompt", "words"),
-            ("tool_name", &"x".repeat(1000)),
-        ];
-        let spans = vec![
-            span("claude_code.tool", 100, &attributes),
-            span("claude_code.tool words of a prompt", 100, &[]),
-            span("of another program", 100, &[]),
-        ];
-        let left = leave(&labels(None), &[turn(1, 1, true)], spans);
-        assert_eq!(left.len(), 1, "{left:?}");
-        assert_eq!(text(&left[0], "model"), Some("the-model ***"));
-        assert_eq!(text(&left[0], "tool_name").unwrap().len(), LONGEST_WORD);
-        for name in ["user.email", "organization.id", "prompt"] {
-            assert_eq!(text(&left[0], name), None, "{name}");
-        }
-        assert_eq!(left[0].status.as_ref().unwrap().message, "");
-    }
-
-    #[test]
-    fn what_was_said_leaves_where_it_is_asked_for_and_accounts_never() {
-        let secrets = vec!["sk-secret".to_owned()].into();
-        let labels = labels(Some(Content { most: 20, secrets }));
-        let attributes = [("prompt", "words and sk-secret and more"), ("user.id", "u")];
-        let spans = vec![span("claude_code.tool", 100, &attributes)];
-        let left = leave(&labels, &[turn(1, 1, true)], spans);
-        assert_eq!(text(&left[0], "prompt"), Some("words and *** and mo… [cut]"));
-        assert_eq!(text(&left[0], "user.id"), None);
-    }
-
-    #[test]
-    fn bytes_of_another_form_are_no_message() {
-        let samples = |_: TraceId, _: bool| true;
-        let process = NativeProcess { agent: "a", instance: "i", turns: &[], samples: &samples };
-        assert!(labels(None).traces(&process, b"{\"resourceSpans\":[]}").is_none());
-    }
 }

@@ -35,7 +35,7 @@ fn turn(world: &World, trace: &str, text: &str) -> String {
 fn what_claude_code_says_of_itself_comes_with_task_and_context_and_without_account_and_words() {
     let (model, collector) = (Model::start(), Collector::start(Manner::Takes));
     let mut world = telling(&model, &collector, "native").start();
-    let task = turn(&world, TRACES[0], "bash echo marker-of-input");
+    let task = turn(&world, TRACES[0], "bash: echo marker-of-input");
     let native = ["claude_code.interaction", "claude_code.llm_request", "claude_code.tool"];
     // What it has not sent yet it sends at its end.
     world.stop();
