@@ -19,7 +19,7 @@ pub use raw::Raw;
 
 use crate::access::Caller;
 use crate::asks::{self, Answered};
-use crate::config::{Config, Exporter, Exposure};
+use crate::config::{ClaudeTelemetry, Config, Exporter, Exposure};
 use crate::store::{self, AskRow, Scope, SpanId, Store, TraceContext, TraceParent};
 use crate::task::TaskLog;
 use axum::http::HeaderMap;
@@ -31,6 +31,7 @@ use pilothouse_agents::AskKind;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::is_unshowable;
 use pilothouse_egress::Refusal;
+use pilothouse_sandbox::isolation::BackendKind;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
@@ -142,6 +143,7 @@ impl Telemetry {
     ) -> Option<String> {
         let (exporter, told) = Exporter::read(variables);
         let settings = (&config.telemetry, self.0.secrets.clone());
+        let told = told.or_else(|| note_claude(config, exporter.is_some()));
         let Some(exporter) = exporter else { return told };
         match Otlp::start(settings, exporter, store, self.0.spans.clone()) {
             Ok(otlp) => {
@@ -371,4 +373,19 @@ impl Telemetry {
         self.0.audit.close().await;
         self.0.console.close();
     }
+}
+
+/// What is to be said where Claude Code's own telemetry is asked for and cannot be sent.
+fn note_claude(config: &Config, has_collector: bool) -> Option<String> {
+    if config.telemetry.claude.is_none_or(|asked| asked == ClaudeTelemetry::Derived) {
+        return None;
+    }
+    let why = match (has_collector, config.isolation.backend) {
+        (false, _) => "OTEL_EXPORTER_OTLP_ENDPOINT names no collector",
+        (true, BackendKind::None) => {
+            "without a sandbox it does not pass through the server; give the CLI its variables by `agents.*.env`"
+        }
+        (true, _) => return None,
+    };
+    Some(format!("`telemetry.claude`: Claude Code's own telemetry is not sent: {why}"))
 }

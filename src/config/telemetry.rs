@@ -19,8 +19,8 @@ section! {
         pub flush: Age = seconds(3),
         /// Bytes of one attribute that holds what people and agents said, where that is wanted.
         pub content: Bytes = Bytes::new(16 * KIB),
-        /// What is sent of the work of Claude Code.
-        pub claude: ClaudeTelemetry = ClaudeTelemetry::Derived,
+        /// What is sent of the work of Claude Code; unset: as `CLAUDE_CODE_ENABLE_TELEMETRY` says.
+        pub claude: Option<ClaudeTelemetry>,
         /// Bytes of Claude Code's own telemetry that wait for the collector, of all sessions.
         pub claude_bytes: Bytes = Bytes::new(8 * MIB),
     }
@@ -66,6 +66,8 @@ pub struct Exporter {
     pub resource: Vec<(String, String)>,
     /// Whether what people and agents said is sent.
     pub content: bool,
+    /// What is sent of the work of Claude Code, where the configuration says nothing.
+    pub claude: ClaudeTelemetry,
 }
 
 /// Who takes one kind of telemetry. It holds secrets and shows none.
@@ -135,6 +137,10 @@ impl Exporter {
                 let word = word.to_ascii_lowercase();
                 matches!(word.as_str(), "true" | "span_only" | "span_and_event")
             }),
+            claude: match get("CLAUDE_CODE_ENABLE_TELEMETRY") {
+                Some("1" | "true") => ClaudeTelemetry::Native,
+                _ => ClaudeTelemetry::Derived,
+            },
         };
         (Some(exporter), told)
     }
@@ -272,6 +278,9 @@ mod tests {
         assert_eq!(exporter.service.as_deref(), Some("mine"));
         assert_eq!(exporter.resource[0].1, "test");
         assert!(!exporter.content);
+        assert_eq!(exporter.claude, ClaudeTelemetry::Derived);
+        let native = [(ENDPOINT, "http://a"), ("CLAUDE_CODE_ENABLE_TELEMETRY", "1")];
+        assert_eq!(read(&native).0.unwrap().claude, ClaudeTelemetry::Native);
         // An address of traces is used as it is.
         let own = [(ENDPOINT, "http://a"), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b/x")];
         let exporter = read(&own).0.unwrap();

@@ -60,6 +60,8 @@ pub struct Readings {
     pub sessions_busy: usize,
     /// Streams that are open.
     pub streams: usize,
+    /// Guarantees of the sandbox that hold.
+    pub guarantees: usize,
     /// Asks that can be answered.
     pub asks_open: usize,
     /// Since how many seconds the oldest of them waits.
@@ -80,6 +82,7 @@ struct Gauges {
     sessions: Gauge,
     sessions_busy: Gauge,
     streams: Gauge,
+    guarantees: Gauge,
     asks_open: Gauge,
     asks_open_seconds: Gauge,
     store_bytes: Gauge,
@@ -210,6 +213,7 @@ impl Metrics {
             ("sessions", "Sessions that are held in memory", &now.sessions),
             ("sessions_busy", "Those of which a turn runs or is on its way", &now.sessions_busy),
             ("streams", "Open streams", &now.streams),
+            ("sandbox_guarantees", "Guarantees of the sandbox that hold", &now.guarantees),
             ("asks_open", "Questions that wait for people", &now.asks_open),
             (
                 "asks_open_age_seconds",
@@ -239,6 +243,7 @@ impl Metrics {
         now.sessions.set(whole(moment.sessions));
         now.sessions_busy.set(whole(moment.sessions_busy));
         now.streams.set(whole(moment.streams));
+        now.guarantees.set(whole(moment.guarantees));
         now.asks_open.set(whole(moment.asks_open));
         now.asks_open_seconds.set(moment.asks_open_seconds);
         now.store_bytes.set(i64::try_from(moment.store_bytes).unwrap_or(i64::MAX));

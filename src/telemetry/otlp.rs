@@ -138,6 +138,7 @@ impl Otlp {
             .content
             .then(|| Content { most: settings.content.as_usize(), secrets: secrets.clone() });
         let has_content = exporter.content;
+        let claude = settings.claude.unwrap_or(exporter.claude);
         let metric_interval = exporter.metrics.as_ref().map(|_| exporter.metric_interval);
         let service = service(exporter.service, &exporter.resource);
         let attributes =
@@ -164,7 +165,7 @@ impl Otlp {
                 secrets,
                 resource: exporter.resource,
             },
-            leaves_out: settings.claude == ClaudeTelemetry::Native,
+            leaves_out: claude == ClaudeTelemetry::Native,
             sampler: exporter.sampler,
             conventions: settings.conventions,
             content,
@@ -182,16 +183,7 @@ impl Otlp {
         tasks.close();
         let most = settings.claude_bytes.as_usize().clamp(4, Semaphore::MAX_PERMITS);
         let room = (Arc::new(Semaphore::new(most)), most / 4);
-        Ok(Self {
-            jobs,
-            claude: settings.claude,
-            has_content,
-            room,
-            metric_interval,
-            stop,
-            tasks,
-            counts,
-        })
+        Ok(Self { jobs, claude, has_content, room, metric_interval, stop, tasks, counts })
     }
 
     /// Who takes what a process of Claude Code says of itself, where that is wanted.

@@ -170,6 +170,20 @@ fn a_caller_that_does_not_record_its_trace_has_none_here() {
 }
 
 #[test]
+fn telemetry_of_claude_code_that_cannot_be_sent_is_named_at_the_start() {
+    let collector = Collector::start(Manner::Takes);
+    let native = json!({"telemetry": {"claude": "native"}});
+    for (described, why) in
+        [(World::describe(), "names no collector"), (exporting(&collector), "without a sandbox")]
+    {
+        let world = described.config(native.clone()).start();
+        assert!(world.stderr().contains(why), "{}", world.stderr());
+    }
+    let world = exporting(&collector).start();
+    assert!(!world.stderr().contains("telemetry.claude"), "{}", world.stderr());
+}
+
+#[test]
 fn variables_that_ask_for_what_cannot_be_done_are_named_at_the_start() {
     let collector = Collector::start(Manner::Takes);
     let world = exporting(&collector).env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json").start();

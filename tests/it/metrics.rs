@@ -65,6 +65,8 @@ fn sessions_streams_pushes_and_the_store_are_counted() {
     for series in ["pilothouse_sessions", "pilothouse_sessions_busy", "pilothouse_streams"] {
         assert_eq!(value(&text, series), 1.0, "{series}\n{text}");
     }
+    let guarantees = world.readiness()["isolation"]["guarantees"].as_array().unwrap().len();
+    assert_eq!(value(&text, "pilothouse_sandbox_guarantees"), guarantees as f64, "{text}");
     assert!(value(&text, "pilothouse_store_commit_seconds_count") > 0.0, "{text}");
     world.cue("go");
     stream.rest();

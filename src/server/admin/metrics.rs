@@ -57,6 +57,7 @@ async fn read(doors: &Doors) -> Readings {
         processes_max,
         sessions,
         sessions_busy,
+        guarantees: doors.isolation.findings().in_force().count(),
         streams: Arc::strong_count(&doors.streams).saturating_sub(1),
         waiting: doors.service.sessions().waiting(),
         store_bytes: stored(&doors.config),
