@@ -19,7 +19,7 @@ use crate::server::{self, Answers, Bodies, Cards, Doors, Reloading, ServerTls, T
 use crate::service::Service;
 use crate::session::SessionDeps;
 use crate::signing;
-use crate::store::{self, Claim, Store};
+use crate::store::{self, Claim};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::{Notice, Telemetry};
@@ -223,14 +223,15 @@ impl App {
         // A target that is slow has its notifications wait with those that are on their way.
         let (notices, noticed) = mpsc::channel(config.notifications.pending.max(1));
         let notices = Some(notices).filter(|_| !config.notifications.targets.is_empty());
-        let telemetry = Telemetry::new(&config, notices)
-            .map_err(|source| Error::System { what: "cannot open a log", source })?;
-        notes.extend(export_spans(&telemetry, &loaded, &store).err());
-        let in_memory = config.store.path == Path::new("memory");
-        let token_file = config.state_dir.join("token");
+        let (token_file, in_memory) =
+            (config.state_dir.join("token"), config.store.path == Path::new("memory"));
         let token = find_token(&config, (!in_memory).then_some(&*token_file))?;
-        let doors_stop = CancellationToken::new();
-        let draining = CancellationToken::new();
+        let secret = token.as_ref().map_or("", Token::secret);
+        let secrets = config::known_secrets(&config, secret, &loaded.agent_environment);
+        let telemetry = Telemetry::new(&config, (&store, &secrets), notices)
+            .map_err(|source| Error::System { what: "cannot open a log", source })?;
+        notes.extend(telemetry.export(&config, &loaded.agent_environment, store.clone()));
+        let (doors_stop, draining) = (CancellationToken::new(), CancellationToken::new());
         let deps = SessionDeps {
             tasks: Tasks::new(store.clone()),
             asks: Asks::load(&store, &config).await?,
@@ -259,12 +260,12 @@ impl App {
         }
         notes.extend(deps.budgets.notes(agents.iter().map(|agent| &*agent.key)));
         let push = Push::new(&config, store.clone(), deps.tasks.clone(), stop.clone());
+        push.count_with(telemetry.clone());
         let service = Arc::new(Service::new(deps, push.clone(), draining.clone()));
         let (failed, resumed) = service.recover().await?;
         if failed + resumed > 0 {
             notes.insert(0, format!("after the last end: {failed} running tasks were marked as failed, {resumed} waiting tasks go on"));
         }
-        let secret = token.as_ref().map_or("", Token::secret);
         let kept = if in_memory { Err(secret.to_owned()) } else { Ok(token_file) };
         let access = Access::new(&config, secret, &store.tokens().await?);
         push.resume(&access).await?;
@@ -287,6 +288,7 @@ impl App {
             draining,
             stop: doors_stop,
             operations: TaskTracker::new(),
+            streams: Arc::default(),
             tls,
             address,
             store_probed: tokio::sync::Mutex::default(),
@@ -339,6 +341,7 @@ impl App {
         background.spawn(async move { sessions.keep_warm().await });
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep.run());
+        background.spawn(server::send_metrics(doors.clone(), stop.clone()));
         if let Some(oidc) = doors.access.oidc() {
             background.spawn(oidc.clone().run(stop.clone()));
         }
@@ -406,14 +409,6 @@ impl Running {
         // A reader of standard error that has stopped does not keep the server.
         let _ = tokio::time::timeout(TELEMETRY_PATIENCE, telemetry.close()).await;
         in_time
-    }
-}
-
-/// Sends spans to a collector, where the environment of the server names one.
-fn export_spans(telemetry: &Telemetry, loaded: &Loaded, store: &Store) -> Result<(), String> {
-    match config::Exporter::read(&loaded.agent_environment)? {
-        Some(exporter) => telemetry.export(&loaded.config, exporter, store.clone()),
-        None => Ok(()),
     }
 }
 

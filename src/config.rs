@@ -62,13 +62,13 @@ pub use own::{Record, make_state_folder};
 pub use publish::{ForgeKind, WorkspacePush};
 pub use reload::ConfigSource;
 pub use repository::{Git, Repository, RepositorySource};
-pub use secrets::{MASK, masked};
+pub use secrets::{MASK, known_secrets, masked};
 pub use setup::{
     DeclaredServer, DeclaredSource, Permissions, ServerType, Setup, SetupField, SourceKind,
     describe_driver, in_marketplace, in_source,
 };
 pub use streams::{AnswerForm, FileForm, PushEvents, Streams};
-pub use telemetry::{Conventions, Exporter, Sampler, Telemetry};
+pub use telemetry::{ClaudeTelemetry, Conventions, Exporter, OtlpTarget, Sampler, Telemetry};
 pub use tls::Tls;
 pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
@@ -541,6 +541,8 @@ section! {
         pub path: Option<PathBuf>,
         /// Size at which that file is renamed and a new one is begun.
         pub max_size: Bytes = Bytes::new(256 * MIB),
+        /// Age at which it is renamed as well.
+        pub max_age: Option<Age>,
         /// Renamed files that are kept.
         pub keep: u32 = 3,
         /// Entries of the audit log that wait for a reader of standard error or of a pipe.

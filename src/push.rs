@@ -24,6 +24,7 @@ use crate::config::{self, Config};
 use crate::queue::{FairQueue, Place};
 use crate::store::{self, Durability, PushRow, PushState, Store, Write};
 use crate::task::{TaskLog, Tasks};
+use crate::telemetry::Telemetry;
 use parking_lot::Mutex;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -33,7 +34,7 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_egress::guard::{AddressRefusal, Guard, System};
 use post::{Poster, Target};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ struct SharedPush {
     enabled: bool,
     settings: config::Push,
     limits: config::Limits,
+    /// Whether events carry their generation (`compat.v11`).
+    tells_generations: bool,
     store: Store,
     tasks: Tasks,
     guard: Guard,
@@ -81,6 +84,8 @@ struct SharedPush {
     bytes: FairQueue,
     /// Posts at a time.
     posts: Semaphore,
+    /// Who counts them.
+    telemetry: OnceLock<Telemetry>,
     live: Mutex<HashMap<Key, Live>>,
     /// A config is created, replaced and removed by one at a time.
     changing: [tokio::sync::Mutex<()>; STRIPES],
@@ -122,6 +127,11 @@ impl Push {
         Self::guarded(config, store, tasks, guard, stop)
     }
 
+    /// Has this count what becomes of posts; once.
+    pub fn count_with(&self, telemetry: Telemetry) {
+        let _ = self.0.telemetry.set(telemetry);
+    }
+
     fn guarded(
         config: &Config,
         store: Store,
@@ -133,6 +143,7 @@ impl Push {
         Self(Arc::new(SharedPush {
             enabled: settings.enabled,
             limits: config.limits.clone(),
+            tells_generations: config.compat.v11,
             poster: Poster::new(guard.clone(), settings.timeout.get()),
             pending: Arc::new(Semaphore::new(settings.pending.min(Semaphore::MAX_PERMITS))),
             bytes: FairQueue::new(
@@ -140,6 +151,7 @@ impl Push {
                 settings.bytes.as_usize().div_ceil(2),
                 &BTreeMap::new(),
             ),
+            telemetry: OnceLock::new(),
             posts: Semaphore::new(settings.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
             settings,
             store,

@@ -19,6 +19,7 @@ mod stream;
 mod tls;
 mod word;
 
+pub use admin::metrics::send_metrics;
 pub use answers::Answers;
 pub use card::Cards;
 pub use listen::serve;
@@ -106,6 +107,8 @@ pub struct Doors {
     pub stop: CancellationToken,
     /// The operations that were begun, to be awaited at the end.
     pub operations: TaskTracker,
+    /// Each open stream holds a clone.
+    pub streams: Arc<()>,
     /// The address that is listened on.
     pub address: SocketAddr,
     /// When the store was last probed, and whether it could be written.

@@ -21,7 +21,7 @@ mod view;
 mod waiting;
 mod whole;
 
-pub use generation::{read_generation, render_generation};
+pub use generation::{insert_generation, read_generation, render_generation};
 pub use shorten::{measure, shorten_text, shorten_value};
 pub use view::{ANSWER, Extent, answer_id, weigh};
 pub use waiting::Waiting;

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod console;
 mod happening;
 pub mod metrics;
+mod native;
 mod notice;
 mod otlp;
 mod raw;
@@ -12,23 +13,27 @@ pub mod trace;
 pub use audit::{Audit, Entry, Unsent};
 pub use console::{Console, TurnEnd};
 pub use metrics::Metrics;
+pub use native::NativeReceiver;
 pub use notice::Notice;
 pub use raw::Raw;
 
 use crate::access::Caller;
 use crate::asks::{self, Answered};
-use crate::config::{Config, Exporter, Exposure};
+use crate::config::{ClaudeTelemetry, Config, Exporter, Exposure};
 use crate::store::{self, AskRow, Scope, SpanId, Store, TraceContext, TraceParent};
 use crate::task::TaskLog;
 use axum::http::HeaderMap;
 use happening::Happening;
+use metrics::Readings;
 use otlp::{Otlp, SpanCounts};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::AskKind;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::is_unshowable;
 use pilothouse_egress::Refusal;
+use pilothouse_sandbox::isolation::BackendKind;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -49,6 +54,8 @@ struct SharedTelemetry {
     /// The way to the operator's collector, where there is one.
     otlp: OnceLock<Otlp>,
     spans: SpanCounts,
+    /// What is masked in lines of agents and in what was said.
+    secrets: Arc<[String]>,
     /// Entries of the audit log that wait for their place in its queue.
     unsent: TaskTracker,
     /// How many of them there may be (`log.audit_queue`).
@@ -60,14 +67,19 @@ struct SharedTelemetry {
 }
 
 impl Telemetry {
-    /// Opens what the configuration asks for.
-    pub fn new(config: &Config, notices: Option<mpsc::Sender<Notice>>) -> io::Result<Self> {
+    /// Opens what the configuration asks for. These secrets are masked in lines of agents.
+    pub fn new(
+        config: &Config,
+        (store, secrets): (&Store, &[String]),
+        notices: Option<mpsc::Sender<Notice>>,
+    ) -> io::Result<Self> {
         let console =
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
-        let raw = Raw::open(&config.log)?;
+        let raw = Raw::open(&config.log, secrets)?;
         let audit = Audit::open(config)?;
         let spans = SpanCounts::default();
-        let metrics = (config.metrics != Exposure::Off).then(|| Metrics::new(&spans));
+        let metrics =
+            (config.metrics != Exposure::Off).then(|| Metrics::new(&spans, store.commits()));
         let unsent = TaskTracker::new();
         Ok(Self(Arc::new(SharedTelemetry {
             console,
@@ -76,6 +88,7 @@ impl Telemetry {
             metrics,
             otlp: OnceLock::new(),
             spans,
+            secrets: secrets.into(),
             unsent,
             notices,
             most_unsent: config.log.audit_queue,
@@ -91,6 +104,16 @@ impl Telemetry {
     /// The audit log.
     pub fn audit(&self) -> &Audit {
         &self.0.audit
+    }
+
+    /// Opens the files of the logs anew, which somebody may have renamed.
+    pub fn reopen(&self) {
+        for (name, opened) in [("log.path", self.raw().reopen()), ("audit", self.audit().reopen())]
+        {
+            if let Err(error) = opened {
+                tracing::error!(%error, "the file of `{name}` cannot be opened again; lines go to the old one");
+            }
+        }
     }
 
     /// What is counted; none where `metrics` is off.
@@ -111,18 +134,44 @@ impl Telemetry {
         Ok(())
     }
 
-    /// Begins to send spans to the operator's collector.
-    ///
-    /// # Errors
-    ///
-    /// A sentence for the operator, where it cannot be used.
-    pub fn export(&self, config: &Config, exporter: Exporter, store: Store) -> Result<(), String> {
-        let otlp = Otlp::start(&config.telemetry, exporter, store, self.0.spans.clone());
-        // An address may hold a password, so it is not shown.
-        let unusable = "spans are not sent: OTEL_EXPORTER_OTLP_ENDPOINT is no valid address";
-        let otlp = otlp.map_err(|_| unusable.to_owned())?;
-        let _ = self.0.otlp.set(otlp);
-        Ok(())
+    /// Begins to send to the operator's collector, where these variables name one. What cannot be done is told.
+    pub fn export(
+        &self,
+        config: &Config,
+        variables: &BTreeMap<String, String>,
+        store: Store,
+    ) -> Option<String> {
+        let (exporter, told) = Exporter::read(variables);
+        let settings = (&config.telemetry, self.0.secrets.clone());
+        let told = told.or_else(|| note_claude(config, exporter.is_some()));
+        let Some(exporter) = exporter else { return told };
+        match Otlp::start(settings, exporter, store, self.0.spans.clone()) {
+            Ok(otlp) => {
+                let _ = self.0.otlp.set(otlp);
+                told
+            }
+            // An address may hold a password, so it is not shown.
+            Err(_) => Some(
+                "spans are not sent: OTEL_EXPORTER_OTLP_ENDPOINT is no valid address".to_owned(),
+            ),
+        }
+    }
+
+    /// Who takes what a process of Claude Code says of itself, where that goes to the operator's collector.
+    pub fn receive_native(&self, agent: &str) -> Option<Arc<NativeReceiver>> {
+        self.0.otlp.get()?.native(agent)
+    }
+
+    /// How often the metrics go to the operator's collector; none where they do not.
+    pub fn metric_interval(&self) -> Option<Duration> {
+        self.metrics().and(self.0.otlp.get()?.metric_interval)
+    }
+
+    /// Sends the metrics as they are now to the operator's collector.
+    pub fn send_metrics(&self, moment: Readings) {
+        if let (Some(metrics), Some(otlp)) = (self.metrics(), self.0.otlp.get()) {
+            otlp.send_metrics(metrics.render(moment));
+        }
     }
 
     /// Sends the spans that wait, within this time.
@@ -244,6 +293,20 @@ impl Telemetry {
         }
     }
 
+    /// A post to a webhook was taken, was not taken, or was given up.
+    pub fn pushed(&self, outcome: &'static str) {
+        if let Some(metrics) = self.metrics() {
+            metrics.push(outcome);
+        }
+    }
+
+    /// A set-up was built, or could not be.
+    pub fn setup_built(&self, agent: &str, is_built: bool) {
+        if let Some(metrics) = self.metrics() {
+            metrics.build(agent, if is_built { "ok" } else { "error" });
+        }
+    }
+
     /// A turn is over.
     pub fn turn_ends(&self, log: &TaskLog, end: TurnEnd<'_>) {
         let duration_ms = end.took.as_millis();
@@ -251,7 +314,7 @@ impl Telemetry {
             metrics.turn_ends(log, &end);
         }
         if let Some(otlp) = self.0.otlp.get() {
-            otlp.turn_ended(TracedTask::from(log), log.head());
+            otlp.turn_ended(TracedTask::from(log), log.head(), end.is_native);
         }
         self.note(&Happening::ended(log, &end));
         self.tell(|| Notice::ended(log, &end));
@@ -310,4 +373,19 @@ impl Telemetry {
         self.0.audit.close().await;
         self.0.console.close();
     }
+}
+
+/// What is to be said where Claude Code's own telemetry is asked for and cannot be sent.
+fn note_claude(config: &Config, has_collector: bool) -> Option<String> {
+    if config.telemetry.claude.is_none_or(|asked| asked == ClaudeTelemetry::Derived) {
+        return None;
+    }
+    let why = match (has_collector, config.isolation.backend) {
+        (false, _) => "OTEL_EXPORTER_OTLP_ENDPOINT names no collector",
+        (true, BackendKind::None) => {
+            "without a sandbox it does not pass through the server; give the CLI its variables by `agents.*.env`"
+        }
+        (true, _) => return None,
+    };
+    Some(format!("`telemetry.claude`: Claude Code's own telemetry is not sent: {why}"))
 }

@@ -7,12 +7,14 @@ use crate::server::ServerTls;
 use pilothouse_egress::Network;
 use pilothouse_sandbox::isolation::BackendKind;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What the configuration, the working folder and the network imply, a sentence each.
 pub fn find_notes(config: &Config, agents: &Agents, network: &Network, cwd: &Path) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(describe_host_names(config));
+    notes.extend(describe_state_folder(config));
     for agent in agents.iter() {
         notes.extend(describe_folder(config, agent, cwd));
         notes.extend(describe_relative_arguments(agent, cwd));
@@ -44,6 +46,21 @@ pub fn find_notes(config: &Config, agents: &Agents, network: &Network, cwd: &Pat
 /// What is to be said of the server's certificate, where it has one.
 pub fn describe_certificate(config: &Config) -> Result<Option<String>, Error> {
     Ok(ServerTls::load(&config.server.tls)?.map(|tls| tls.describe()))
+}
+
+/// A folder of the server's user that was made by hand, or by an earlier version.
+fn describe_state_folder(config: &Config) -> Option<String> {
+    let folder = &config.state_dir;
+    let found = std::fs::metadata(folder).ok()?;
+    let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+    let mode = found.mode() & 0o777;
+    (is_ours && mode & 0o007 != 0).then(|| {
+        format!(
+            "other users of this machine may enter the state folder {} (mode {mode:o}): `chmod 700 {}`",
+            folder.display(),
+            folder.display()
+        )
+    })
 }
 
 /// Other machines can connect, but no Host name except `localhost` is accepted.

@@ -1,7 +1,8 @@
 //! What is a secret, by its name; and how it is shown: not at all.
 
-use super::{Auth, Env};
+use super::{Auth, Config, Env};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Stands where a secret was.
@@ -27,6 +28,30 @@ const ENDINGS: [&str; 12] = [
 pub(super) fn looks_like_credential(name: &str) -> bool {
     let name = name.trim_start_matches('-').replace('-', "_").to_ascii_uppercase();
     ENDINGS.iter().any(|ending| name.ends_with(ending)) || matches!(name.as_str(), "KEY" | "TOKENS")
+}
+
+/// A value of a credential that is shorter masks more than secrets.
+const SHORTEST: usize = 8;
+
+/// The secrets that are known: the server's token, credentials of the environment, and the tokens of the configuration.
+pub fn known_secrets(
+    config: &Config,
+    token: &str,
+    variables: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let of_environment = variables.iter().filter(|(name, _)| looks_like_credential(name));
+    let of_callers = config.auth.tokens.values().map(|token| token.secret());
+    let of_agents = config.agents.values().flat_map(|agent| &agent.env.set);
+    let of_agents = of_agents.filter(|(name, _)| looks_like_credential(name));
+    let of_git = config.egress.git.iter().map(|entry| &*entry.token);
+    let all = of_environment.chain(of_agents).map(|(_, value)| value.as_str());
+    let all = all.chain(of_callers).chain(of_git).chain([token]);
+    let mut all: Vec<_> =
+        all.filter(|secret| secret.len() >= SHORTEST).map(str::to_owned).collect();
+    // One that holds another is masked as a whole.
+    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    all.dedup();
+    all
 }
 
 /// The value of a dotted key as it may be shown.

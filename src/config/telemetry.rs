@@ -1,7 +1,6 @@
 //! Traces of tasks: by which names, and how much of them waits for a collector.
 
-use super::defaults::{KIB, seconds, section};
-use super::secrets::looks_like_credential;
+use super::defaults::{KIB, MIB, seconds, section};
 use super::{Age, Bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,23 @@ section! {
         pub flush: Age = seconds(3),
         /// Bytes of one attribute that holds what people and agents said, where that is wanted.
         pub content: Bytes = Bytes::new(16 * KIB),
+        /// What is sent of the work of Claude Code; unset: as `CLAUDE_CODE_ENABLE_TELEMETRY` says.
+        pub claude: Option<ClaudeTelemetry>,
+        /// Bytes of Claude Code's own telemetry that wait for the collector, of all sessions.
+        pub claude_bytes: Bytes = Bytes::new(8 * MIB),
     }
+}
+
+/// What is sent of the work of Claude Code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClaudeTelemetry {
+    /// The spans that the server derives.
+    Derived,
+    /// Its own spans, metrics and events; of the derived ones those that it has no word for.
+    Native,
+    /// All of both.
+    Both,
 }
 
 /// Which names attributes have: those of the conventions change.
@@ -33,16 +48,16 @@ pub enum Conventions {
     Older,
 }
 
-/// Where spans are sent, and how: what the standard variables say. It holds secrets and shows none.
+/// What is sent to the operator's collector, and how: what the standard variables say. It holds secrets and shows none.
 pub struct Exporter {
-    /// The address that takes them.
-    pub endpoint: String,
-    /// What goes with each request.
-    pub headers: HashMap<String, String>,
-    /// For one batch, with all tries.
-    pub timeout: Duration,
-    /// Whether bodies are compressed.
-    pub gzip: bool,
+    /// Who takes spans.
+    pub traces: Option<OtlpTarget>,
+    /// Who takes metrics.
+    pub metrics: Option<OtlpTarget>,
+    /// Who takes events.
+    pub logs: Option<OtlpTarget>,
+    /// Between two messages with the metrics.
+    pub metric_interval: Duration,
     /// Which traces are sent.
     pub sampler: Sampler,
     /// The name of the service, where it has one of its own.
@@ -51,8 +66,23 @@ pub struct Exporter {
     pub resource: Vec<(String, String)>,
     /// Whether what people and agents said is sent.
     pub content: bool,
-    /// What is masked in it.
-    pub secrets: Vec<String>,
+    /// What is sent of the work of Claude Code, where the configuration says nothing.
+    pub claude: ClaudeTelemetry,
+}
+
+/// Who takes one kind of telemetry. It holds secrets and shows none.
+#[derive(Clone)]
+pub struct OtlpTarget {
+    /// The address.
+    pub endpoint: String,
+    /// What goes with each request.
+    pub headers: HashMap<String, String>,
+    /// For one batch, with all tries.
+    pub timeout: Duration,
+    /// Whether bodies are compressed.
+    pub gzip: bool,
+    /// Whether it is spoken to by gRPC.
+    pub is_grpc: bool,
 }
 
 /// Which traces are sent.
@@ -67,73 +97,118 @@ pub struct Sampler {
 /// The variable that names the collector.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// A value of a credential that is shorter masks more than secrets.
-const SHORTEST_SECRET: usize = 8;
-
 impl Exporter {
-    /// What the variables say; none where they name no collector.
-    ///
-    /// # Errors
-    ///
-    /// A sentence for the operator, where they ask for what cannot be done.
-    pub fn read(variables: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
-        let get = |name: &str| variables.get(name).map(|value| value.trim());
-        let get = |name: &str| get(name).filter(|value| !value.is_empty());
-        // What is said of traces counts before what is said of all signals.
-        let of_traces = |what: &str| {
-            let own = get(&format!("OTEL_EXPORTER_OTLP_TRACES_{what}"));
-            own.or_else(|| get(&format!("OTEL_EXPORTER_OTLP_{what}")))
-        };
-        let is_off = get("OTEL_SDK_DISABLED").is_some_and(|word| word.eq_ignore_ascii_case("true"))
-            || get("OTEL_TRACES_EXPORTER").is_some_and(|name| name != "otlp");
-        let endpoint = match (get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), get(ENDPOINT)) {
-            _ if is_off => return Ok(None),
-            (Some(endpoint), _) => endpoint.to_owned(),
-            (None, Some(endpoint)) => format!("{}/v1/traces", endpoint.trim_end_matches('/')),
-            (None, None) => return Ok(None),
-        };
-        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-            let words = "spans are not sent: OTEL_EXPORTER_OTLP_ENDPOINT must begin with http:// or https://";
-            return Err(words.to_owned());
+    /// What the variables say; none where they name no collector. Where they ask for what cannot be done, the second is
+    /// a sentence for the operator, and what else they ask for is done.
+    pub fn read(variables: &BTreeMap<String, String>) -> (Option<Self>, Option<String>) {
+        let get = |name: &str| read_variable(variables, name);
+        if get("OTEL_SDK_DISABLED").is_some_and(|word| word.eq_ignore_ascii_case("true")) {
+            return (None, None);
         }
-        match of_traces("PROTOCOL") {
-            None | Some("http/protobuf") => {}
-            Some(_) => {
-                let words = "spans are not sent: of the protocols of OTLP the server speaks http/protobuf alone; set \
-                             OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf and the collector's HTTP address (its port \
-                             is mostly 4318) in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-                return Err(words.to_owned());
+        let mut told = None;
+        let [mut traces, metrics, logs] = ["TRACES", "METRICS", "LOGS"].map(|signal| {
+            let target = OtlpTarget::read(variables, signal);
+            target.unwrap_or_else(|error| {
+                told.get_or_insert(error);
+                None
+            })
+        });
+        let sampler = read_sampler(get("OTEL_TRACES_SAMPLER"), get("OTEL_TRACES_SAMPLER_ARG"));
+        let sampler = sampler.unwrap_or_else(|error| {
+            if traces.take().is_some() {
+                told.get_or_insert(error);
             }
+            Sampler { ratio: 0.0, follows_parent: false }
+        });
+        if traces.is_none() && metrics.is_none() && logs.is_none() {
+            return (None, told);
         }
-        let gzip = match of_traces("COMPRESSION") {
-            None | Some("none") => false,
-            Some("gzip") => true,
-            Some(_) => {
-                let words =
-                    "spans are not sent: OTEL_EXPORTER_OTLP_COMPRESSION must be `gzip` or `none`";
-                return Err(words.to_owned());
-            }
-        };
-        let timeout = of_traces("TIMEOUT").and_then(|text| text.parse().ok());
-        let secrets = variables.iter();
-        let secrets = secrets
-            .filter(|(name, value)| looks_like_credential(name) && value.len() >= SHORTEST_SECRET);
         let asked = get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT");
-        Ok(Some(Self {
-            endpoint,
-            headers: pairs(of_traces("HEADERS").unwrap_or_default()).collect(),
-            timeout: Duration::from_millis(timeout.unwrap_or(10_000).clamp(1, 60_000)),
-            gzip,
-            sampler: read_sampler(get("OTEL_TRACES_SAMPLER"), get("OTEL_TRACES_SAMPLER_ARG"))?,
+        let interval = get("OTEL_METRIC_EXPORT_INTERVAL").and_then(|text| text.parse().ok());
+        let exporter = Self {
+            traces,
+            metrics,
+            logs,
+            metric_interval: Duration::from_millis(interval.unwrap_or(60_000).max(1000)),
+            sampler,
             service: get("OTEL_SERVICE_NAME").map(ToOwned::to_owned),
             resource: pairs(get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()).collect(),
             content: asked.is_some_and(|word| {
                 let word = word.to_ascii_lowercase();
                 matches!(word.as_str(), "true" | "span_only" | "span_and_event")
             }),
-            secrets: secrets.map(|(_, value)| value.clone()).collect(),
+            claude: match get("CLAUDE_CODE_ENABLE_TELEMETRY") {
+                Some("1" | "true") => ClaudeTelemetry::Native,
+                _ => ClaudeTelemetry::Derived,
+            },
+        };
+        (Some(exporter), told)
+    }
+}
+
+impl OtlpTarget {
+    /// What the variables say of a signal; none where they name no collector for it.
+    fn read(variables: &BTreeMap<String, String>, signal: &str) -> Result<Option<Self>, String> {
+        let get = |name: &str| read_variable(variables, name);
+        // What is said of the signal counts before what is said of all.
+        let of_signal = |what: &str| {
+            let own = get(&format!("OTEL_EXPORTER_OTLP_{signal}_{what}"));
+            own.or_else(|| get(&format!("OTEL_EXPORTER_OTLP_{what}")))
+        };
+        let (what, service) = match signal {
+            "TRACES" => ("spans", "trace.v1.TraceService"),
+            "METRICS" => ("metrics", "metrics.v1.MetricsService"),
+            _ => ("events", "logs.v1.LogsService"),
+        };
+        if get(&format!("OTEL_{signal}_EXPORTER")).is_some_and(|exporter| exporter != "otlp") {
+            return Ok(None);
+        }
+        let own = get(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"));
+        let Some(named) = own.or_else(|| get(ENDPOINT)) else { return Ok(None) };
+        if !named.starts_with("http://") && !named.starts_with("https://") {
+            return Err(format!(
+                "{what} are not sent: OTEL_EXPORTER_OTLP_ENDPOINT must begin with http:// or https://"
+            ));
+        }
+        let base = named.trim_end_matches('/');
+        let (is_grpc, endpoint) = match (of_signal("PROTOCOL"), own) {
+            (Some("grpc"), _) => {
+                (true, format!("{base}/opentelemetry.proto.collector.{service}/Export"))
+            }
+            (None | Some("http/protobuf"), Some(own)) => (false, own.to_owned()),
+            (None | Some("http/protobuf"), None) => {
+                (false, format!("{base}/v1/{}", signal.to_ascii_lowercase()))
+            }
+            (Some(_), _) => {
+                return Err(format!(
+                    "{what} are not sent: OTEL_EXPORTER_OTLP_PROTOCOL must be `http/protobuf` (the collector's port is \
+                     mostly 4318) or `grpc` (mostly 4317)"
+                ));
+            }
+        };
+        let gzip = match of_signal("COMPRESSION") {
+            None | Some("none") => false,
+            Some("gzip") => true,
+            Some(_) => {
+                return Err(format!(
+                    "{what} are not sent: OTEL_EXPORTER_OTLP_COMPRESSION must be `gzip` or `none`"
+                ));
+            }
+        };
+        let timeout = of_signal("TIMEOUT").and_then(|text| text.parse().ok());
+        Ok(Some(Self {
+            endpoint,
+            headers: pairs(of_signal("HEADERS").unwrap_or_default()).collect(),
+            timeout: Duration::from_millis(timeout.unwrap_or(10_000).clamp(1, 60_000)),
+            gzip,
+            is_grpc,
         }))
     }
+}
+
+/// A variable that is set to more than blanks.
+fn read_variable<'a>(variables: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
 /// Names and values of a list as the variables have it: `a=b,c=d`, values in the spelling of URLs.
@@ -167,7 +242,7 @@ fn read_sampler(name: Option<&str>, argument: Option<&str>) -> Result<Sampler, S
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Option<Exporter>, String> {
+    fn read(variables: &[(&str, &str)]) -> (Option<Exporter>, Option<String>) {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Exporter::read(&variables.iter().map(owned).collect())
     }
@@ -178,9 +253,12 @@ mod tests {
             &[],
             &[(ENDPOINT, " ")],
             &[(ENDPOINT, "http://127.0.0.1:4318"), ("OTEL_SDK_DISABLED", "true")],
-            &[(ENDPOINT, "http://127.0.0.1:4318"), ("OTEL_TRACES_EXPORTER", "none")],
+            &[
+                ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:4318"),
+                ("OTEL_TRACES_EXPORTER", "none"),
+            ],
         ];
-        assert!(off.iter().all(|variables| read(variables).unwrap().is_none()));
+        assert!(off.iter().all(|variables| read(variables).0.is_none()));
         let exporter = read(&[
             (ENDPOINT, "http://127.0.0.1:4318/base/"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc, x-a=b=c"),
@@ -188,20 +266,29 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
             ("OTEL_SERVICE_NAME", "mine"),
-            ("ANTHROPIC_API_KEY", "a-key-that-is-long"),
         ]);
-        let exporter = exporter.unwrap().unwrap();
-        assert_eq!(exporter.endpoint, "http://127.0.0.1:4318/base/v1/traces");
-        assert_eq!(exporter.headers["authorization"], "Basic abc");
-        assert_eq!(exporter.headers["x-a"], "b=c");
-        assert_eq!((exporter.timeout.as_millis(), exporter.gzip), (2500, true));
+        let exporter = exporter.0.unwrap();
+        let traces = exporter.traces.unwrap();
+        assert_eq!(traces.endpoint, "http://127.0.0.1:4318/base/v1/traces");
+        assert_eq!(traces.headers["authorization"], "Basic abc");
+        assert_eq!(traces.headers["x-a"], "b=c");
+        assert_eq!((traces.timeout.as_millis(), traces.gzip), (2500, true));
+        let others = [exporter.metrics, exporter.logs].map(|target| target.unwrap().endpoint);
+        assert_eq!(others, ["metrics", "logs"].map(|name| traces.endpoint.replace("traces", name)));
         assert_eq!(exporter.service.as_deref(), Some("mine"));
         assert_eq!(exporter.resource[0].1, "test");
-        assert!(exporter.secrets.iter().any(|secret| secret == "a-key-that-is-long"));
         assert!(!exporter.content);
+        assert_eq!(exporter.claude, ClaudeTelemetry::Derived);
+        let native = [(ENDPOINT, "http://a"), ("CLAUDE_CODE_ENABLE_TELEMETRY", "1")];
+        assert_eq!(read(&native).0.unwrap().claude, ClaudeTelemetry::Native);
         // An address of traces is used as it is.
         let own = [(ENDPOINT, "http://a"), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b/x")];
-        assert_eq!(read(&own).unwrap().unwrap().endpoint, "http://b/x");
+        let exporter = read(&own).0.unwrap();
+        assert_eq!(exporter.traces.unwrap().endpoint, "http://b/x");
+        assert_eq!(exporter.metrics.unwrap().endpoint, "http://a/v1/metrics");
+        // Traces alone, where the operator says that alone.
+        let traces = read(&own[1..]).0.unwrap();
+        assert!(traces.metrics.is_none() && traces.logs.is_none());
     }
 
     #[test]
@@ -219,13 +306,26 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_told_with_what_to_do() {
         for variable in [
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
         ] {
-            let told = read(&[(ENDPOINT, "http://127.0.0.1:4318"), variable]).err().unwrap();
+            let (exporter, told) = read(&[(ENDPOINT, "http://127.0.0.1:4318"), variable]);
+            let told = told.unwrap();
             assert!(told.starts_with("spans are not sent: "), "{told}");
+            assert!(exporter.is_none_or(|exporter| exporter.traces.is_none()), "{told}");
         }
-        assert!(read(&[(ENDPOINT, "127.0.0.1:4318")]).is_err());
+        assert!(read(&[(ENDPOINT, "127.0.0.1:4318")]).1.is_some());
+        // The rest goes on.
+        let mixed = [
+            (ENDPOINT, "http://127.0.0.1:4318"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
+        ];
+        let (exporter, told) = read(&mixed);
+        let traces = exporter.unwrap().traces.unwrap();
+        let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+        assert_eq!(traces.endpoint, format!("http://127.0.0.1:4318{path}"));
+        assert!(told.unwrap().starts_with("metrics are not sent: "));
     }
 }

@@ -5,7 +5,7 @@ use super::post::{PostOutcome, Target};
 use crate::clock;
 use crate::config::PushEvents;
 use crate::store::{self, Durability, Event, Kind, PushRow, PushState, Write};
-use crate::task::{Extent, TaskLog, is_last, is_last_piece};
+use crate::task::{Extent, TaskLog, insert_generation, is_last, is_last_piece};
 use bytes::Bytes;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::event::StreamResponse;
@@ -26,6 +26,8 @@ pub(super) struct Delivery {
     row: PushRow,
     /// The state that was told last.
     told: Option<TaskState>,
+    /// The last event that was counted, and how many changes there are with it (version 1.1).
+    counted: Option<(u64, u64)>,
     /// Leave at once.
     quit: CancellationToken,
 }
@@ -47,7 +49,7 @@ impl Delivery {
         row: PushRow,
         quit: CancellationToken,
     ) -> Self {
-        Self { inner, log, row, told: None, quit }
+        Self { inner, log, row, told: None, counted: None, quit }
     }
 
     /// Delivers until all is delivered, until it is given up, or until the server stops.
@@ -173,7 +175,16 @@ impl Delivery {
         tokio::select! {
             biased;
             () = self.quit.cancelled() => None,
-            outcome = self.inner.poster.post(target, body) => Some(outcome),
+            outcome = self.inner.poster.post(target, body) => {
+                self.count(if matches!(outcome, PostOutcome::Taken) { "taken" } else { "failed" });
+                Some(outcome)
+            }
+        }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        if let Some(telemetry) = self.inner.telemetry.get() {
+            telemetry.pushed(outcome);
         }
     }
 
@@ -208,7 +219,12 @@ impl Delivery {
     /// What is posted for an event; nothing where the dialect is not told of it.
     async fn body(&mut self, event: &Event) -> Result<Option<Bytes>, store::Error> {
         if self.row.dialect == Dialect::V1_0 {
-            return self.body_of_event(event).await;
+            let changes = self.count_changes(event).await?;
+            let body = self.body_of_event(event).await?;
+            return Ok(match changes {
+                Some(changes) => body.map(|body| insert_generation(&body, changes)),
+                None => body,
+            });
         }
         let told = match event.kind {
             Kind::Task | Kind::Status => serde_json::from_slice::<StreamResponse>(&event.body).ok(),
@@ -235,6 +251,25 @@ impl Delivery {
         let reply = Reply::Task(task);
         let body = self.row.dialect.encode_reply(Operation::GetTask, &reply, alias);
         Ok(Some(Bytes::from(body)))
+    }
+
+    /// How many changes there are with this event; none where generations are not told.
+    async fn count_changes(&mut self, event: &Event) -> Result<Option<u64>, store::Error> {
+        if !self.inner.tells_generations {
+            return Ok(None);
+        }
+        let (seq, before) = match self.counted {
+            Some(counted) => counted,
+            None => {
+                let sent = self.row.sent;
+                let before = self.log.generation(&self.inner.store, sent).await?;
+                (sent, u64::from(before.unsigned_abs()))
+            }
+        };
+        let is_change = seq < event.seq && event.kind != Kind::Message;
+        let changes = before + u64::from(is_change);
+        self.counted = Some((event.seq, changes));
+        Ok(Some(changes))
     }
 
     /// An event as a stream has it. Of artifacts that come in pieces the whole is told, of states their changes; a
@@ -309,6 +344,7 @@ impl Delivery {
 
     async fn give_up(&self, target: &Target, reason: &str) {
         tracing::warn!(task.id = %self.log.id, push.id = %self.row.id, push.host = target.host(), reason, "push notifications of task {} were given up", self.log.id);
+        self.count("given_up");
         self.end(PushState::GivenUp(reason.to_owned())).await;
     }
 

@@ -133,6 +133,7 @@ impl Doors {
         {
             set(log_filter);
         }
+        self.telemetry.reopen();
         *self.cards.write() = Arc::new(cards);
         *current = merged;
         Ok(reloaded)

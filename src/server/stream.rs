@@ -67,6 +67,8 @@ pub(super) struct Reader {
     /// Events that were taken and wait for the one before them to be made whole.
     later: VecDeque<Event>,
     over: bool,
+    /// That the stream is open.
+    _open: Arc<()>,
 }
 
 /// What a reader gets next.
@@ -143,8 +145,20 @@ impl Reader {
         let (later, largest) = (VecDeque::new(), doors.config.limits.event.as_usize());
         let is_told = dialect == Dialect::V1_0 && doors.config.compat.v11;
         let generations = Generations::of(is_told);
-        let over = false;
-        Self { doors, caller, stream, room, dialect, manner, largest, generations, later, over }
+        let (over, open) = (false, doors.streams.clone());
+        Self {
+            doors,
+            caller,
+            stream,
+            room,
+            dialect,
+            manner,
+            largest,
+            generations,
+            later,
+            over,
+            _open: open,
+        }
     }
 
     /// What comes next; none at the end.

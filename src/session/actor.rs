@@ -209,6 +209,7 @@ impl Actor {
                 is_push: false,
                 fork: origin.fork,
                 before: None,
+                is_native: false,
                 has_looked: false,
                 _prompt_place: origin.prompt,
                 places: Vec::new(),
@@ -239,6 +240,10 @@ impl Actor {
             Ok(()) => {
                 if !warm {
                     turn.started = Some(turn.translator.elapsed());
+                }
+                if let Some(running) = &session.running {
+                    let begun = running.confinement.begin_turn(&session.deps.store, &turn.log);
+                    turn.is_native = session.inbox.serve_during(begun).await;
                 }
                 Box::pin(converse(session, turn, warm)).await
             }
@@ -399,6 +404,7 @@ impl Actor {
             remark: translator.remark(),
             failure: turn.failure.map(FailureCode::word),
             words,
+            is_native: turn.is_native,
         };
         // Its spans are read from the store.
         deps.telemetry.turn_ends(&turn.log, end);

@@ -56,6 +56,7 @@ impl Sessions {
                 ),
             }
             let is_built = revision.is_ok();
+            deps.telemetry.setup_built(key, is_built);
             built.settle(revision);
             if is_built && agent.asks_its_cli() {
                 // What it offers depends on it.

@@ -104,6 +104,12 @@ impl ActorHandle {
 // === LiveSessions ===
 
 impl LiveSessions {
+    /// How many have a turn that runs or is on its way, and how many there are.
+    pub(super) fn running(&self) -> (usize, usize) {
+        let held = self.map.lock();
+        (held.values().filter(|handle| handle.is_busy()).count(), held.len())
+    }
+
     pub(super) fn new(deps: &SessionDeps) -> Self {
         let config = &deps.config;
         let priorities = &config.auth.priorities;

@@ -104,9 +104,9 @@ impl Sessions {
         self.live.waiting.count()
     }
 
-    /// How many sessions have a turn that runs or is on its way.
-    pub fn running(&self) -> usize {
-        self.live.map.lock().values().filter(|handle| handle.is_busy()).count()
+    /// How many sessions have a turn that runs or is on its way, of those that are held in memory.
+    pub fn running(&self) -> (usize, usize) {
+        self.live.running()
     }
 
     /// Waits until no turn runs or waits. One that waits for a person's answer is kept over the end of the server, so it

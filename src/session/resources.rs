@@ -96,6 +96,8 @@ pub(super) struct CurrentTurn {
     pub(super) before: Option<Look>,
     /// Whether it was looked at.
     pub(super) has_looked: bool,
+    /// Whether the CLI sends telemetry of its own.
+    pub(super) is_native: bool,
     /// The prompt's place among those in memory.
     pub(super) _prompt_place: Option<Arc<Place>>,
     /// Places among the turns of its caller, and in a shared folder; held from its first gate to the end of its

@@ -2,8 +2,12 @@
 
 use super::SessionDeps;
 use crate::agent::{Agent, SetupRevision};
+use crate::config::DriverKind;
 use crate::repository::branch_of;
-use pilothouse_agents::claude::{STATE_FILE, trust_projects};
+use crate::store::Store;
+use crate::task::TaskLog;
+use crate::telemetry::NativeReceiver;
+use pilothouse_agents::claude::{STATE_FILE, telemetry_switches, trust_projects};
 use pilothouse_egress::{
     Counted, EgressCredential, HostQuestion, ModelRefusal, Policy, PushRule, Refusal,
 };
@@ -27,6 +31,8 @@ pub(super) struct Confinement {
     is_counted: bool,
     /// Whether the proxy carries requests to models.
     carries_models: bool,
+    /// Who takes what its CLI says of itself, where that goes to the operator's collector.
+    native: Option<Arc<NativeReceiver>>,
     _surroundings: Surroundings,
 }
 
@@ -60,6 +66,15 @@ impl Confinement {
     /// Whether the proxy sees how models answer its CLI.
     pub(super) fn carries_models(&self) -> bool {
         self.credential.is_some() && self.carries_models
+    }
+
+    /// Its CLI serves this task from now on. Whether it tells the operator's collector of its own work.
+    pub(super) async fn begin_turn(&self, store: &Store, log: &TaskLog) -> bool {
+        let Some(native) = &self.native else { return false };
+        if let Err(error) = native.begin_turn(store, log).await {
+            tracing::warn!(task.id = %log.id, %error, "what the CLI says of itself is not labelled with task {}", log.id);
+        }
+        true
     }
 
     /// Why its last request to a model was refused, if it was.
@@ -101,7 +116,9 @@ pub(super) async fn start_agent(
         let edit = move |state: &[u8]| trust_projects(state, &projects);
         folder.edit(STATE_FILE, LONGEST_STATE, edit).await?;
     }
-    start(deps, agent, folder, policy, supervisor, spec).await
+    let is_claude = agent.config.driver == DriverKind::Claude;
+    let native = is_claude.then(|| deps.telemetry.receive_native(&agent.key)).flatten();
+    start(deps, agent, folder, (policy, native), supervisor, spec).await
 }
 
 /// Files of Claude Code below HOME in which it notes paths.
@@ -154,7 +171,7 @@ pub(super) async fn start_script(
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Confinement), String> {
     let (mut supervisor, patience) = (None, deps.config.timeouts.start);
-    let starting = start(deps, agent, folder, policy, &mut supervisor, spec);
+    let starting = start(deps, agent, folder, (policy, None), &mut supervisor, spec);
     let started = tokio::time::timeout(patience.get(), starting).await;
     if let Some(supervisor) = supervisor {
         supervisor.give_up().await;
@@ -166,22 +183,29 @@ pub(super) async fn start_script(
 
 /// Starts a process of this agent, with paths as it finds them and a way out by this policy. As long as it has
 /// not begun, what starts it lies in `supervisor`: whoever stops waiting for this, and whoever gets an error,
-/// gives that up.
+/// gives that up. What its CLI says of itself is taken by `native`.
 ///
 /// # Errors
 ///
 /// When the program cannot be run, or its sandbox cannot be made.
-pub(super) async fn start(
+async fn start(
     deps: &SessionDeps,
     agent: &Agent,
     folder: &Folder,
-    policy: &Arc<Policy>,
+    (policy, native): (&Arc<Policy>, Option<Arc<NativeReceiver>>),
     supervisor: &mut Option<Prepared>,
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Confinement), process::Error> {
     let isolation = &deps.isolation;
     let credential = isolation.is_sandboxed().then(|| deps.egress.issue_credential(policy.clone()));
-    let door = credential.as_ref().map(|credential| credential.env(isolation.proxy_port()));
+    let native = native.filter(|_| credential.is_some());
+    if let (Some(credential), Some(native)) = (&credential, &native) {
+        credential.receive_telemetry(native.clone());
+    }
+    let mut door = credential.as_ref().map(|credential| credential.env(isolation.proxy_port()));
+    if let (Some(door), Some(native)) = (&mut door, &native) {
+        door.extend(telemetry_switches(native.has_content()));
+    }
     if let (Some(credential), Some(source)) = (&credential, &agent.clone_source) {
         let rule = PushRule::new(source.mirror.url(), &branch_of(&folder.session()));
         credential.limit_pushes(rule);
@@ -205,6 +229,7 @@ pub(super) async fn start(
         counted: Counted::default(),
         is_counted: policy.counts_all_models(),
         carries_models: policy.has_model_route(),
+        native,
         _surroundings: sandboxed.held,
     };
     Ok((process, confinement))

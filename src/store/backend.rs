@@ -8,17 +8,24 @@ use super::{
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::time::Timestamp;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A handle to the store; clones share it.
 #[derive(Clone)]
-pub struct Store(Backend);
+pub struct Store(Backend, Histogram);
 
 #[derive(Clone)]
 enum Backend {
     Sqlite(Sqlite),
+}
+
+/// Times of batches, from 0.1 ms to 26 s.
+fn commits() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 4.0, 10))
 }
 
 impl Store {
@@ -31,12 +38,12 @@ impl Store {
         copies: bool,
     ) -> Result<Self, Error> {
         let sqlite = Sqlite::in_folder(folder, file, lock, readers, copies)?;
-        Ok(Self(Backend::Sqlite(sqlite)))
+        Ok(Self(Backend::Sqlite(sqlite), commits()))
     }
 
     /// A store that is gone with the process.
     pub(super) fn in_memory(readers: usize) -> Result<Self, Error> {
-        Ok(Self(Backend::Sqlite(Sqlite::in_memory(readers)?)))
+        Ok(Self(Backend::Sqlite(Sqlite::in_memory(readers)?), commits()))
     }
 
     /// Keeps readers and the writer of a store in memory from their connection until the answer is dropped.
@@ -45,6 +52,11 @@ impl Store {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.keep_busy().await,
         }
+    }
+
+    /// How long batches took, in seconds, from their order to their place in the store.
+    pub fn commits(&self) -> Histogram {
+        self.1.clone()
     }
 
     /// Whether the last server on this store ended in order.
@@ -84,9 +96,7 @@ impl Store {
 
     /// Applies a batch whole; returns when it is as safe as asked.
     pub async fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.commit(writes, durability).await,
-        }
+        self.commit_then(writes, durability, |outcome| outcome).await?
     }
 
     /// The same, and what follows it. Once the batch is on its way, `then` is called with what came of it,
@@ -98,6 +108,11 @@ impl Store {
         durability: Durability,
         then: impl FnOnce(Result<(), Error>) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        let (commits, begun) = (self.1.clone(), Instant::now());
+        let then = move |outcome| {
+            commits.observe(begun.elapsed().as_secs_f64());
+            then(outcome)
+        };
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.commit_then(writes, durability, then).await,
         }

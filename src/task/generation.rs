@@ -2,11 +2,21 @@
 
 use super::{Batch, End, Record, TaskLog};
 use crate::store::{Durability, Error, Event, Kind, ReadTransaction, Span, Store, TaskRow, Write};
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// A generation as it is told; none is larger than a log can be.
 pub fn render_generation(changes: u64) -> i32 {
     i32::try_from(changes).unwrap_or(i32::MAX)
+}
+
+/// An event as it is told, with its generation at the beginning of its one inner object.
+pub fn insert_generation(body: &Bytes, changes: u64) -> Bytes {
+    let Some(place) = body.iter().skip(1).position(|byte| *byte == b'{').map(|at| at + 2) else {
+        return body.clone();
+    };
+    let member = format!("\"generation\":{},", render_generation(changes));
+    [&body[..place], member.as_bytes(), &body[place..]].concat().into()
 }
 
 /// The generation of a row's task at a sequence number.

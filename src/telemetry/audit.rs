@@ -137,8 +137,7 @@ impl Audit {
         let sink = match (config.audit.as_str(), config.rotated_audit()) {
             ("off", _) => Sink::Off,
             (_, Some(path)) => {
-                let (size, keep) = (config.log.max_size.get(), config.log.keep);
-                Sink::Rotated(Mutex::new(LogFile::open(&path, size, keep)?))
+                Sink::Rotated(Mutex::new(LogFile::open(&path, (&config.log).into())?))
             }
             ("auto" | "stderr", None) => Sink::queue(io::stderr(), queue, fails.clone())?,
             (path, None) => Sink::open(Path::new(path), queue, fails.clone()).map_err(|error| {
@@ -147,6 +146,15 @@ impl Audit {
             })?,
         };
         Ok(Self { sink, fails })
+    }
+
+    /// Opens a file of the state folder anew, which somebody may have renamed. One that the operator names is looked at
+    /// with each entry.
+    pub fn reopen(&self) -> io::Result<()> {
+        match &self.sink {
+            Sink::Rotated(file) => disk::in_place(|| file.lock().reopen()),
+            Sink::Off | Sink::File(_) | Sink::Queue(_) => Ok(()),
+        }
     }
 
     /// Whether the last entry could not be written: a full disk, a device that takes nothing.

@@ -76,6 +76,8 @@ pub struct TurnEnd<'a> {
     pub remark: &'a str,
     /// The agent's last words, or why it failed.
     pub words: &'a str,
+    /// Whether its CLI sends telemetry of its own.
+    pub is_native: bool,
 }
 
 impl Console {
@@ -346,6 +348,7 @@ mod tests {
     #[test]
     fn the_end_of_a_turn_says_what_still_runs() {
         let end = TurnEnd {
+            is_native: false,
             failure: None,
             state: TaskState::Completed,
             usage: None,

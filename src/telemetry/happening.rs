@@ -4,7 +4,7 @@
 use super::TurnEnd;
 use crate::access::Caller;
 use crate::asks::Answered;
-use crate::store::AskRow;
+use crate::store::{AskRow, TraceId};
 use crate::task::TaskLog;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -31,6 +31,9 @@ pub(super) struct Happening<'a> {
     token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<IpAddr>,
+    /// The trace of that caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<TraceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ask: Option<&'a str>,
     /// The tool that a permission is for.
@@ -69,6 +72,7 @@ impl<'a> Happening<'a> {
             by: None,
             token: None,
             peer: None,
+            trace: None,
             ask: None,
             tool: None,
             deadline: None,
@@ -87,6 +91,7 @@ impl<'a> Happening<'a> {
         self.by = Some(&caller.name);
         self.token = Some(&caller.grant.id);
         self.peer = caller.peer;
+        self.trace = caller.trace.and_then(|context| context.parent).map(|parent| parent.trace);
         self
     }
 

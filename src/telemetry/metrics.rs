@@ -34,10 +34,12 @@ pub struct Metrics {
     waits: Histograms<AgentLabels>,
     tokens: Histograms<TokenLabels>,
     cost: Family<AgentLabels, Counter<f64, AtomicU64>>,
-    tools: Family<ToolLabels, Counter>,
+    tools: Family<ResultLabels, Counter>,
     asks: Family<AskLabels, Counter>,
     requests: Family<OutcomeLabels, Counter>,
     refusals: Family<RefusalLabels, Counter>,
+    pushes: Family<OutcomeLabels, Counter>,
+    builds: Family<ResultLabels, Counter>,
     now: Gauges,
     /// Turns whose agents have not said a word yet, and when they began.
     silent: Mutex<HashMap<TaskId, Instant>>,
@@ -52,6 +54,14 @@ pub struct Readings {
     pub processes_max: usize,
     /// Turns that wait for a place.
     pub waiting: usize,
+    /// Sessions that are held in memory.
+    pub sessions: usize,
+    /// Those of which a turn runs or is on its way.
+    pub sessions_busy: usize,
+    /// Streams that are open.
+    pub streams: usize,
+    /// Guarantees of the sandbox that hold.
+    pub guarantees: usize,
     /// Asks that can be answered.
     pub asks_open: usize,
     /// Since how many seconds the oldest of them waits.
@@ -69,6 +79,10 @@ struct Gauges {
     processes: Gauge,
     processes_max: Gauge,
     waiting: Gauge,
+    sessions: Gauge,
+    sessions_busy: Gauge,
+    streams: Gauge,
+    guarantees: Gauge,
     asks_open: Gauge,
     asks_open_seconds: Gauge,
     store_bytes: Gauge,
@@ -85,6 +99,7 @@ struct AgentLabels {
 struct TurnLabels {
     agent: String,
     outcome: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,7 +116,7 @@ struct TokenLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ToolLabels {
+struct ResultLabels {
     agent: String,
     outcome: &'static str,
 }
@@ -138,7 +153,7 @@ fn counts() -> Histogram {
 
 impl Metrics {
     /// All of them, at zero.
-    pub(super) fn new(spans: &SpanCounts) -> Self {
+    pub(super) fn new(spans: &SpanCounts, commits: Histogram) -> Self {
         let metrics = Self {
             registry: Registry::default(),
             turns: Family::default(),
@@ -151,13 +166,15 @@ impl Metrics {
             asks: Family::default(),
             requests: Family::default(),
             refusals: Family::default(),
+            pushes: Family::default(),
+            builds: Family::default(),
             now: Gauges::default(),
             silent: Mutex::default(),
         };
-        metrics.registered(spans)
+        metrics.registered(spans, commits)
     }
 
-    fn registered(mut self, spans: &SpanCounts) -> Self {
+    fn registered(mut self, spans: &SpanCounts, commits: Histogram) -> Self {
         let all = &mut self.registry;
         let name = "gen_ai_client_operation_duration";
         let help = "How long turns took, with what they waited for people";
@@ -178,6 +195,12 @@ impl Metrics {
         all.register("requests", help, self.requests.clone());
         let help = "Requests of agents that the proxy refused";
         all.register("egress_refusals", help, self.refusals.clone());
+        let help = "Posts to webhooks, by what came of them";
+        all.register("pushes", help, self.pushes.clone());
+        all.register("setup_builds", "Set-ups that were built", self.builds.clone());
+        let help =
+            "How long batches of the store took, from their order to their place on the disk";
+        all.register_with_unit("store_commit", help, Unit::Seconds, commits);
         let help = "Spans that a collector has taken";
         all.register("spans_sent", help, spans.sent.clone());
         let help = "Spans that were not sent, and turns and requests whose spans had no place in the queue";
@@ -187,6 +210,10 @@ impl Metrics {
             ("processes", "Live processes of agents", &now.processes),
             ("processes_max", "How many processes there may be", &now.processes_max),
             ("turns_waiting", "Turns that wait for a place", &now.waiting),
+            ("sessions", "Sessions that are held in memory", &now.sessions),
+            ("sessions_busy", "Those of which a turn runs or is on its way", &now.sessions_busy),
+            ("streams", "Open streams", &now.streams),
+            ("sandbox_guarantees", "Guarantees of the sandbox that hold", &now.guarantees),
             ("asks_open", "Questions that wait for people", &now.asks_open),
             (
                 "asks_open_age_seconds",
@@ -213,6 +240,10 @@ impl Metrics {
         now.processes.set(whole(moment.processes));
         now.processes_max.set(whole(moment.processes_max));
         now.waiting.set(whole(moment.waiting));
+        now.sessions.set(whole(moment.sessions));
+        now.sessions_busy.set(whole(moment.sessions_busy));
+        now.streams.set(whole(moment.streams));
+        now.guarantees.set(whole(moment.guarantees));
         now.asks_open.set(whole(moment.asks_open));
         now.asks_open_seconds.set(moment.asks_open_seconds);
         now.store_bytes.set(i64::try_from(moment.store_bytes).unwrap_or(i64::MAX));
@@ -240,7 +271,7 @@ impl Metrics {
             }
             Event::ToolResult { is_error, .. } => {
                 let outcome = if *is_error { "error" } else { "ok" };
-                self.tools.get_or_create(&ToolLabels { agent: agent(), outcome }).inc();
+                self.tools.get_or_create(&ResultLabels { agent: agent(), outcome }).inc();
             }
             _ => {}
         }
@@ -254,6 +285,14 @@ impl Metrics {
         self.requests.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
+    pub(super) fn push(&self, outcome: &'static str) {
+        self.pushes.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    pub(super) fn build(&self, agent: &str, outcome: &'static str) {
+        self.builds.get_or_create(&ResultLabels { agent: agent.to_owned(), outcome }).inc();
+    }
+
     pub(super) fn refuse(&self, agent: &str, reason: &'static str) {
         self.refusals.get_or_create(&RefusalLabels { agent: agent.to_owned(), reason }).inc();
     }
@@ -262,7 +301,8 @@ impl Metrics {
         self.silent.lock().remove(&log.id);
         let agent = log.scope.agent.to_string();
         let outcome = end.state.word();
-        self.turns.get_or_create(&TurnLabels { agent: agent.clone(), outcome }).inc();
+        let reason = end.failure.unwrap_or("");
+        self.turns.get_or_create(&TurnLabels { agent: agent.clone(), outcome, reason }).inc();
         let labels = OperationLabels {
             gen_ai_operation_name: INVOKE_AGENT,
             gen_ai_agent_name: agent.clone(),

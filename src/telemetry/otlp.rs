@@ -1,48 +1,51 @@
-//! Spans on their way to the operator's collector, by OTLP over HTTP.
+//! What is on its way to the operator's collector, by OTLP over HTTP or gRPC: spans, and Claude Code's own telemetry.
 //!
 //! # How it works
 //!
 //! What ends (a turn, a request) puts a job of a few words into a bounded queue and goes on. One task takes the jobs,
-//! derives the spans of a turn from the store ([`TurnExports`]), and sends them. A collector that is slow or gone fills the
+//! derives the spans of a turn from the store ([`TurnExports`]), labels what a CLI sent ([`super::native`]), and sends
+//! them. A collector that is slow or gone fills the
 //! queue; what has no place in it is left out and counted. Nothing waits for it but the stop of the server, for
 //! `telemetry.flush`.
 
+mod collector;
+mod convert;
+mod points;
+
 use super::Entry;
+use super::native::{Labels, NativeMessage, NativeReceiver};
 use super::trace::{
-    Content, Span, SpanAttribute, SpanEvent, SpanKind, TracedTask, TurnExports, trace_of_task,
+    Content, Span, SpanAttribute, SpanKind, TracedTask, TurnExports, trace_of_task,
 };
-use crate::config::{Conventions, Exporter, Sampler, Telemetry as Settings};
-use crate::store::{SpanId, Store, TraceContext, TraceNote};
-use bytes::Bytes;
-use opentelemetry::trace::{
-    Event, Link, SpanContext, SpanId as OtelSpanId, SpanKind as OtelSpanKind, Status, TraceFlags,
-    TraceId as OtelTraceId, TraceState,
+use crate::config::{
+    ClaudeTelemetry, Conventions, Exporter, OtlpTarget, Sampler, Telemetry as Settings,
 };
-use opentelemetry::{InstrumentationScope, KeyValue, Value as OtelValue};
-use opentelemetry_http::{HttpClient, HttpError, Request, Response};
+use crate::store::{Store, TraceContext, TraceId, TraceNote};
+use collector::Collector;
+use convert::convert;
+use opentelemetry::trace::{SpanKind as OtelSpanKind, TraceId as OtelTraceId};
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{
     Compression, ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{
-    SamplingDecision, ShouldSample, SpanData, SpanEvents, SpanExporter as _, SpanLinks,
-};
+use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample, SpanData, SpanExporter as _};
 use pilothouse_a2a::dialect;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_egress::TelemetrySignal;
 use prometheus_client::metrics::counter::Counter;
+use prost::Message as _;
 use serde_json::Value;
-use std::pin::Pin;
+use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Jobs that are taken out of the queue at a time, and spans of one request to the collector.
 const GROUP: (usize, usize) = (64, 512);
-
-/// Bytes of the collector's answer that are read: it says nothing that we need.
-const ANSWER_BYTES: usize = 64 * 1024;
 
 /// Spans so far.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +59,14 @@ pub(super) struct SpanCounts {
 /// The way to the collector.
 pub(super) struct Otlp {
     jobs: mpsc::Sender<Job>,
+    /// What is sent of the work of Claude Code.
+    claude: ClaudeTelemetry,
+    /// Whether what was said is sent.
+    has_content: bool,
+    /// Bytes of the CLIs' own telemetry that may wait.
+    room: (Arc<Semaphore>, usize),
+    /// Between two messages with the metrics, where a collector takes these.
+    pub(super) metric_interval: Option<Duration>,
     stop: CancellationToken,
     tasks: TaskTracker,
     counts: SpanCounts,
@@ -64,9 +75,18 @@ pub(super) struct Otlp {
 /// What has ended.
 enum Job {
     /// A turn, up to this event of its task and this moment.
-    Turn(TracedTask, (u64, Timestamp)),
+    Turn {
+        task: TracedTask,
+        upto: (u64, Timestamp),
+        /// Whether its CLI tells of its own work.
+        is_native: bool,
+    },
     /// A request.
     Request(Box<EndedRequest>),
+    /// What a CLI says of itself.
+    Native(NativeMessage),
+    /// The metrics as Prometheus reads them.
+    Metrics(String),
 }
 
 /// A request of a caller, as its span tells it.
@@ -84,7 +104,14 @@ struct EndedRequest {
 /// Who takes the jobs.
 struct Sender {
     store: Store,
-    exporter: SpanExporter,
+    exporter: Option<SpanExporter>,
+    /// Who takes spans, metrics and events.
+    targets: [Option<(Collector, OtlpTarget)>; 3],
+    labels: Labels,
+    /// Who this server is, and since when it counts.
+    service: (Vec<(String, String)>, Timestamp),
+    /// Whether spans are left out of turns of which the CLI tells them itself.
+    leaves_out: bool,
     scope: InstrumentationScope,
     sampler: Sampler,
     conventions: Conventions,
@@ -102,17 +129,43 @@ impl Otlp {
     ///
     /// Where the operator's variables name no collector that can be used.
     pub(super) fn start(
-        settings: &Settings,
+        (settings, secrets): (&Settings, Arc<[String]>),
         exporter: Exporter,
         store: Store,
         counts: SpanCounts,
     ) -> Result<Self, ExporterBuildError> {
-        let content = exporter.content.then(|| Content {
-            most: settings.content.as_usize(),
-            secrets: exporter.secrets.clone().into(),
+        let content = exporter
+            .content
+            .then(|| Content { most: settings.content.as_usize(), secrets: secrets.clone() });
+        let has_content = exporter.content;
+        let claude = settings.claude.unwrap_or(exporter.claude);
+        let metric_interval = exporter.metrics.as_ref().map(|_| exporter.metric_interval);
+        let service = service(exporter.service, &exporter.resource);
+        let attributes =
+            service.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+        let resource = Resource::builder_empty().with_attributes(attributes).build();
+        let mut known: Vec<Collector> = Vec::new();
+        let targets = [exporter.traces, exporter.metrics, exporter.logs].map(|target| {
+            let target = target?;
+            // They share connections, and certificates in memory, where they can.
+            let collector = known.iter().find(|known| known.suits(&target)).cloned();
+            let collector = collector.or_else(|| Collector::new(&target).ok())?;
+            known.push(collector.clone());
+            Some((collector, target))
         });
+        let traces = targets[0].clone();
+        let traces = traces.map(|target| build(target, &resource)).transpose()?;
         let sender = Sender {
             store,
+            targets,
+            service: (service, Timestamp::now()),
+            labels: Labels {
+                conventions: settings.conventions,
+                content: content.clone(),
+                secrets,
+                resource: exporter.resource,
+            },
+            leaves_out: claude == ClaudeTelemetry::Native,
             sampler: exporter.sampler,
             conventions: settings.conventions,
             content,
@@ -122,18 +175,36 @@ impl Otlp {
             scope: InstrumentationScope::builder("pilothouse")
                 .with_version(env!("CARGO_PKG_VERSION"))
                 .build(),
-            exporter: build(exporter)?,
+            exporter: traces,
         };
         let (jobs, waiting) = mpsc::channel(settings.queue.max(1));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(sender.run(waiting, stop.clone()));
         tasks.close();
-        Ok(Self { jobs, stop, tasks, counts })
+        let most = settings.claude_bytes.as_usize().clamp(4, Semaphore::MAX_PERMITS);
+        let room = (Arc::new(Semaphore::new(most)), most / 4);
+        Ok(Self { jobs, claude, has_content, room, metric_interval, stop, tasks, counts })
+    }
+
+    /// Who takes what a process of Claude Code says of itself, where that is wanted.
+    pub(super) fn native(&self, agent: &str) -> Option<Arc<NativeReceiver>> {
+        if self.claude == ClaudeTelemetry::Derived {
+            return None;
+        }
+        let (jobs, dropped) = (self.jobs.clone(), self.counts.dropped.clone());
+        let put = move |message: Option<NativeMessage>| {
+            let sent = message.map(|message| jobs.try_send(Job::Native(message)));
+            if !matches!(sent, Some(Ok(()))) {
+                dropped.inc();
+            }
+        };
+        let receiver = NativeReceiver::new(agent, self.has_content, self.room.clone(), put);
+        Some(Arc::new(receiver))
     }
 
     /// A turn of a task has ended.
-    pub(super) fn turn_ended(&self, task: TracedTask, upto: u64) {
-        self.put(Job::Turn(task, (upto, Timestamp::now())));
+    pub(super) fn turn_ended(&self, task: TracedTask, upto: u64, is_native: bool) {
+        self.put(Job::Turn { task, upto: (upto, Timestamp::now()), is_native });
     }
 
     /// A request was answered.
@@ -153,6 +224,11 @@ impl Otlp {
         self.put(Job::Request(Box::new(request)));
     }
 
+    /// Sends the metrics, in the text for Prometheus.
+    pub(super) fn send_metrics(&self, text: String) {
+        self.put(Job::Metrics(text));
+    }
+
     fn put(&self, job: Job) {
         if self.jobs.try_send(job).is_err() {
             self.counts.dropped.inc();
@@ -170,71 +246,41 @@ impl Otlp {
     }
 }
 
-fn build(settings: Exporter) -> Result<SpanExporter, ExporterBuildError> {
-    let Exporter { endpoint, headers, timeout, gzip, service, resource, .. } = settings;
-    let http = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(timeout)
-        .user_agent(concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
-        .build();
-    let http = http.map_err(|_| {
-        ExporterBuildError::InternalFailure("no HTTP client could be made".to_owned())
-    })?;
+/// Who sends spans to this target.
+fn build(
+    (collector, target): (Collector, OtlpTarget),
+    resource: &Resource,
+) -> Result<SpanExporter, ExporterBuildError> {
     let mut builder = SpanExporter::builder()
         .with_http()
-        .with_http_client(Collector(http))
+        .with_http_client(collector)
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint)
-        .with_timeout(timeout)
-        .with_headers(headers);
-    if gzip {
+        .with_endpoint(target.endpoint)
+        .with_timeout(target.timeout)
+        .with_headers(target.headers);
+    if target.gzip {
         builder = builder.with_compression(Compression::Gzip);
     }
     let mut exporter = builder.build()?;
-    let named = resource.into_iter().map(|(name, value)| KeyValue::new(name, value));
-    let resource = Resource::builder_empty()
-        .with_attribute(KeyValue::new("service.name", "pilothouse"))
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_attribute(KeyValue::new("telemetry.sdk.language", "rust"))
-        .with_attribute(KeyValue::new("telemetry.sdk.name", "opentelemetry"))
-        .with_attributes(named)
-        .with_attributes(service.map(|service| KeyValue::new("service.name", service)))
-        .build();
-    exporter.set_resource(&resource);
+    exporter.set_resource(resource);
     Ok(exporter)
 }
 
-/// The collector over HTTP: it sends nobody elsewhere, and its answers are bounded.
-#[derive(Debug)]
-struct Collector(reqwest::Client);
-
-impl HttpClient for Collector {
-    fn send_bytes<'life, 'future>(
-        &'life self,
-        request: Request<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'future>>
-    where
-        'life: 'future,
-        Self: 'future,
-    {
-        Box::pin(async move {
-            let mut answer = self.0.execute(request.try_into()?).await?;
-            let mut body = Vec::new();
-            while let Some(chunk) = answer.chunk().await? {
-                if body.len() + chunk.len() > ANSWER_BYTES {
-                    // What it says beyond that changes nothing.
-                    break;
-                }
-                body.extend_from_slice(&chunk);
-            }
-            let mut response = Response::new(Bytes::from(body));
-            *response.status_mut() = answer.status();
-            if let Some(after) = answer.headers().get("retry-after") {
-                response.headers_mut().insert("retry-after", after.clone());
-            }
-            Ok(response)
-        })
+/// Who this server is.
+fn service(name: Option<String>, more: &[(String, String)]) -> Vec<(String, String)> {
+    let mut service = more.to_vec();
+    let own = [
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("telemetry.sdk.language", "rust"),
+        ("telemetry.sdk.name", "opentelemetry"),
+    ];
+    service.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    if name.is_some() || !service.iter().any(|(known, _)| known == "service.name") {
+        service.retain(|(known, _)| known != "service.name");
+        let name = name.unwrap_or_else(|| "pilothouse".to_owned());
+        service.push(("service.name".to_owned(), name));
     }
+    service
 }
 
 impl Sender {
@@ -267,20 +313,52 @@ impl Sender {
 
     async fn send(&self, spans: Vec<SpanData>) {
         let count = spans.len() as u64;
-        let outcome = self.exporter.export(spans).await;
+        let Some(exporter) = &self.exporter else { return };
+        self.note(count, exporter.export(spans).await);
+    }
+
+    /// Labels what a CLI says of itself, and sends it.
+    async fn pass_on(&self, message: NativeMessage) {
+        let target = &self.targets[match message.signal {
+            TelemetrySignal::Traces => 0,
+            TelemetrySignal::Metrics => 1,
+            TelemetrySignal::Logs => 2,
+        }];
+        let Some((collector, target)) = target else { return };
+        let sampler = |trace, sampled| self.samples_trace(trace, sampled);
+        match message.label(&self.labels, sampler) {
+            Some((_, 0)) => {}
+            Some((bytes, count)) => self.note(count, collector.post(target, bytes).await),
+            // Not in the form of the protocol.
+            None => drop(self.counts.dropped.inc()),
+        }
+    }
+
+    async fn send_metrics(&self, text: &str) {
+        let Some((collector, target)) = &self.targets[1] else { return };
+        let nanoseconds =
+            |at: Timestamp| at.as_millisecond().unsigned_abs().saturating_mul(1_000_000);
+        let (resource, start) = &self.service;
+        let times = (nanoseconds(*start), nanoseconds(Timestamp::now()));
+        let (message, _) = points::message(text, resource, times);
+        self.note(0, collector.post(target, message.encode_to_vec()).await);
+    }
+
+    /// Counts what has left, or was left out.
+    fn note<E: Display>(&self, count: u64, outcome: Result<(), E>) {
         let had_failed = self.fails.swap(outcome.is_err(), Ordering::Relaxed);
         let counted = if outcome.is_ok() { &self.counts.sent } else { &self.counts.dropped };
         counted.inc_by(count);
         if let Err(error) = outcome
             && !had_failed
         {
-            tracing::warn!(%error, "spans could not be sent to OTEL_EXPORTER_OTLP_ENDPOINT (said once, until they can)");
+            tracing::warn!(%error, "telemetry could not be sent to OTEL_EXPORTER_OTLP_ENDPOINT (said once, until it can)");
         }
     }
 
     async fn derive(&mut self, job: Job) -> Vec<SpanData> {
         match job {
-            Job::Turn(task, upto) => {
+            Job::Turn { task, upto, is_native } => {
                 let turns = self.turns.take(&self.store, &task, upto, self.content.as_ref()).await;
                 let Ok(turns) = turns else {
                     self.counts.dropped.inc();
@@ -290,11 +368,28 @@ impl Sender {
                 let spans = turns.spans.into_iter();
                 // The request's own span comes from where it was answered.
                 let spans = spans.filter(|span| span.kind != SpanKind::Request);
-                spans.filter(|span| self.samples(span)).map(|span| self.convert(span)).collect()
+                let is_native = self.leaves_out && is_native;
+                let spans = spans.filter(|span| !is_native || !span.is_of_the_cli());
+                spans
+                    .filter(|span| self.samples(span))
+                    .map(|span| convert(span, self.conventions, &self.scope))
+                    .collect()
             }
             Job::Request(request) => {
                 let span = self.request_span(*request).await;
-                if self.samples(&span) { vec![self.convert(span)] } else { Vec::new() }
+                if self.samples(&span) {
+                    vec![convert(span, self.conventions, &self.scope)]
+                } else {
+                    Vec::new()
+                }
+            }
+            Job::Native(message) => {
+                self.pass_on(message).await;
+                Vec::new()
+            }
+            Job::Metrics(text) => {
+                self.send_metrics(&text).await;
+                Vec::new()
             }
         }
     }
@@ -356,82 +451,18 @@ impl Sender {
 
     /// Whether the collector gets it: by the operator's sampler, and where that says so by the caller's.
     fn samples(&self, span: &Span) -> bool {
+        self.samples_trace(span.trace, span.sampled)
+    }
+
+    fn samples_trace(&self, trace: TraceId, sampled: bool) -> bool {
         let Sampler { ratio, follows_parent } = self.sampler;
-        if follows_parent && !span.sampled {
+        if follows_parent && !sampled {
             return false;
         }
-        let trace = OtelTraceId::from_bytes(span.trace.0);
+        let trace = OtelTraceId::from_bytes(trace.0);
         let sampler = opentelemetry_sdk::trace::Sampler::TraceIdRatioBased(ratio);
         let kind = OtelSpanKind::Internal;
         let result = sampler.should_sample(None, trace, "", &kind, &[], &[]);
         result.decision == SamplingDecision::RecordAndSample
     }
-
-    fn convert(&self, span: Span) -> SpanData {
-        let context = |trace: crate::store::TraceId, id: SpanId| {
-            SpanContext::new(
-                OtelTraceId::from_bytes(trace.0),
-                OtelSpanId::from_bytes(id.0),
-                TraceFlags::SAMPLED,
-                false,
-                TraceState::default(),
-            )
-        };
-        let mut events = SpanEvents::default();
-        events.events = span.events.iter().map(|event| self.convert_event(event)).collect();
-        let mut links = SpanLinks::default();
-        let continued = span.continues.map(|(trace, id)| Link::with_context(context(trace, id)));
-        links.links.extend(continued);
-        SpanData {
-            span_context: context(span.trace, span.id),
-            parent_span_id: span
-                .parent
-                .map_or(OtelSpanId::INVALID, |parent| OtelSpanId::from_bytes(parent.0)),
-            parent_span_is_remote: span.has_remote_parent,
-            span_kind: match span.kind {
-                SpanKind::Request => OtelSpanKind::Server,
-                SpanKind::ModelCall => OtelSpanKind::Client,
-                SpanKind::Work | SpanKind::Wait => OtelSpanKind::Internal,
-            },
-            name: span.name.into(),
-            start_time: system_time(span.began),
-            end_time: system_time(span.ended.unwrap_or(span.began)),
-            attributes: self.convert_attributes(&span.attributes),
-            dropped_attributes_count: 0,
-            events,
-            links,
-            status: span.error.map_or(Status::Unset, Status::error),
-            instrumentation_scope: self.scope.clone(),
-        }
-    }
-
-    fn convert_event(&self, event: &SpanEvent) -> Event {
-        let attributes = self.convert_attributes(&event.attributes);
-        Event::new(event.name, system_time(event.at), attributes, 0)
-    }
-
-    fn convert_attributes(&self, attributes: &[(SpanAttribute, Value)]) -> Vec<KeyValue> {
-        let each = attributes.iter();
-        each.map(|(name, value)| KeyValue::new(name.name(self.conventions), convert_value(value)))
-            .collect()
-    }
-}
-
-fn convert_value(value: &Value) -> OtelValue {
-    match value {
-        Value::Bool(value) => OtelValue::Bool(*value),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => OtelValue::I64(whole),
-            (None, float) => OtelValue::F64(float.unwrap_or_default()),
-        },
-        Value::String(text) => OtelValue::String(text.clone().into()),
-        Value::Null | Value::Array(_) | Value::Object(_) => {
-            OtelValue::String(value.to_string().into())
-        }
-    }
-}
-
-fn system_time(at: Timestamp) -> SystemTime {
-    let milliseconds = Duration::from_millis(at.as_millisecond().unsigned_abs());
-    SystemTime::UNIX_EPOCH + milliseconds
 }

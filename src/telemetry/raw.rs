@@ -1,6 +1,7 @@
 //! The JSONL log of every line that an agent wrote.
 
-use crate::config::Log;
+use crate::config::{Log, MASK};
+use memchr::memmem::Finder;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
@@ -14,10 +15,13 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// The log, or none.
 pub struct Raw {
     file: Option<Mutex<LogFile>>,
+    /// What is masked: an agent without a sandbox may print its own key.
+    secrets: Vec<Finder<'static>>,
     complained: AtomicBool,
 }
 
@@ -29,8 +33,24 @@ pub(super) struct LogFile {
     file: File,
     /// Bytes in it; none where it is no regular file and cannot be full.
     size: Option<u64>,
+    rotation: Rotation,
+    /// Since when there is this file.
+    born: SystemTime,
+}
+
+/// When a file is renamed, and how many are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rotation {
     max_size: u64,
+    max_age: Option<Duration>,
     keep: u32,
+}
+
+impl From<&Log> for Rotation {
+    fn from(log: &Log) -> Self {
+        let max_age = log.max_age.map(|age| age.get());
+        Self { max_size: log.max_size.get(), max_age, keep: log.keep }
+    }
 }
 
 #[derive(Serialize)]
@@ -47,16 +67,38 @@ struct Line<'a> {
 
 impl Raw {
     /// Opens the file that the configuration names, if it names one.
-    pub(super) fn open(log: &Log) -> io::Result<Self> {
+    pub(super) fn open(log: &Log, secrets: &[String]) -> io::Result<Self> {
         let open = |path: &PathBuf| {
-            LogFile::open(path, log.max_size.get(), log.keep).map_err(|error| {
+            LogFile::open(path, log.into()).map_err(|error| {
                 let path = path.display();
                 let words = format!("cannot open the log file {path}: {error}; correct `log.path`");
                 io::Error::new(error.kind(), words)
             })
         };
         let file = log.path.as_ref().map(open).transpose()?.map(Mutex::new);
-        Ok(Self { file, complained: AtomicBool::new(false) })
+        let secrets = secrets.iter().map(|secret| Finder::new(secret).into_owned()).collect();
+        Ok(Self { file, secrets, complained: AtomicBool::new(false) })
+    }
+
+    /// Opens the file anew, which somebody may have renamed.
+    pub fn reopen(&self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| disk::in_place(|| file.lock().reopen()))
+    }
+
+    /// A line without known secrets.
+    fn mask<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        let found = self.secrets.iter().filter(|secret| secret.find(line).is_some());
+        found.fold(Cow::Borrowed(line), |line, secret| {
+            let mut masked = Vec::with_capacity(line.len());
+            let mut rest = 0;
+            for at in secret.find_iter(&line) {
+                masked.extend_from_slice(&line[rest..at]);
+                masked.extend_from_slice(MASK.as_bytes());
+                rest = at + secret.needle().len();
+            }
+            masked.extend_from_slice(&line[rest..]);
+            Cow::Owned(masked)
+        })
     }
 
     /// Removes the lines of these sessions.
@@ -72,6 +114,7 @@ impl Raw {
     /// Writes one line of an agent; JSON stays JSON, anything else becomes a string.
     pub fn line(&self, session: &str, task: Option<&TaskId>, bytes: &[u8]) {
         let Some(file) = &self.file else { return };
+        let bytes = &*self.mask(bytes);
         let line: Option<&RawValue> = serde_json::from_slice(bytes).ok();
         // JSON over several lines would be several lines of this file.
         let line = line.filter(|line| !line.get().contains('\n'));
@@ -104,15 +147,20 @@ impl LogFile {
                 "it is no regular file, so lines cannot be taken out of it",
             ));
         }
-        let older = (1..=self.keep).map(|n| self.numbered(n));
+        let older = (1..=self.rotation.keep).map(|n| self.numbered(n));
         for path in older.chain([self.path.clone()]).collect::<Vec<_>>() {
             retain_lines(&path, &keep)?;
         }
-        *self = Self::open(&self.path, self.max_size, self.keep)?;
+        self.reopen()
+    }
+
+    /// Opens the file of this name anew.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        *self = Self::open(&self.path, self.rotation)?;
         Ok(())
     }
 
-    pub(super) fn open(path: &Path, max_size: u64, keep: u32) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let mut file = create(path)?;
         let metadata = file.metadata()?;
         let mut size = metadata.is_file().then_some(metadata.len());
@@ -127,7 +175,8 @@ impl LogFile {
                 *size += 1;
             }
         }
-        Ok(Self { path: path.to_owned(), file, size, max_size, keep })
+        let born = metadata.created().or_else(|_| metadata.modified())?;
+        Ok(Self { path: path.to_owned(), file, size, rotation, born })
     }
 
     /// Appends a line, all of it or nothing.
@@ -135,7 +184,9 @@ impl LogFile {
         let Some(size) = self.size else {
             return self.file.write_all(line);
         };
-        if size > 0 && size.saturating_add(line.len() as u64) > self.max_size {
+        let is_full = size.saturating_add(line.len() as u64) > self.rotation.max_size;
+        let is_old = || self.rotation.max_age.is_some_and(|most| self.age() >= most);
+        if size > 0 && (is_full || is_old()) {
             self.rotate()?;
         }
         let size = self.size.unwrap_or(0);
@@ -147,14 +198,19 @@ impl LogFile {
         Ok(())
     }
 
+    /// None where the clock was set back.
+    fn age(&self) -> Duration {
+        self.born.elapsed().unwrap_or_default()
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
-        for n in (1..self.keep).rev() {
+        for n in (1..self.rotation.keep).rev() {
             match fs::rename(self.numbered(n), self.numbered(n + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }
         }
-        let gone = match self.keep {
+        let gone = match self.rotation.keep {
             0 => fs::remove_file(&self.path),
             _ => fs::rename(&self.path, self.numbered(1)),
         };
@@ -164,6 +220,7 @@ impl LogFile {
         }
         self.file = create(&self.path)?;
         self.size = Some(self.file.metadata()?.len());
+        self.born = SystemTime::now();
         Ok(())
     }
 
@@ -207,10 +264,14 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn rotation(max_size: u64, keep: u32) -> Rotation {
+        Rotation { max_size, max_age: None, keep }
+    }
+
     /// Writes lines `0\n` to `9\n` into files of two lines each; what is in them, the newest first.
     fn write_ten(folder: &Path, keep: u32) -> Vec<String> {
         let path = folder.join("log");
-        let mut log = LogFile::open(&path, 4, keep).unwrap();
+        let mut log = LogFile::open(&path, rotation(4, keep)).unwrap();
         (0..10).for_each(|n| log.append(format!("{n}\n").as_bytes()).unwrap());
         let names = ["log", "log.1", "log.2", "log.3"].map(|name| folder.join(name));
         names.iter().map_while(|name| fs::read_to_string(name).ok()).collect()
@@ -227,19 +288,20 @@ mod tests {
     }
 
     #[test]
-    fn json_over_several_lines_is_one_line_of_the_log() {
+    fn json_over_several_lines_is_one_line_of_the_log_and_known_secrets_are_masked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let file = Some(Mutex::new(LogFile::open(&path, 4096, 1).unwrap()));
-        let raw = Raw { file, complained: AtomicBool::new(false) };
+        let file = Some(Mutex::new(LogFile::open(&path, rotation(4096, 1)).unwrap()));
+        let secrets = vec![Finder::new("sk-secret").into_owned()];
+        let raw = Raw { file, secrets, complained: AtomicBool::new(false) };
         raw.line("s", None, b"{\"a\":\n1}\n");
-        raw.line("s", None, b"{\"b\": 2}\n");
+        raw.line("s", None, b"{\"b\": 2, \"c\": \"sk-secret, sk-secret\"}\n");
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["text"], "{\"a\":\n1}\n");
-        assert_eq!(lines[1]["line"]["b"], 2);
+        assert_eq!(lines[1]["line"], serde_json::json!({"b": 2, "c": "***, ***"}));
     }
 
     #[test]
@@ -248,7 +310,7 @@ mod tests {
         // It was between the renames: there is no `log.1` yet.
         fs::write(folder.path().join("log.2"), "older\n").unwrap();
         fs::write(folder.path().join("log"), "abc\n").unwrap();
-        let mut log = LogFile::open(&folder.path().join("log"), 4, 2).unwrap();
+        let mut log = LogFile::open(&folder.path().join("log"), rotation(4, 2)).unwrap();
         log.append(b"new\n").unwrap();
         let read = |name| fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!([read("log"), read("log.1"), read("log.2")], ["new\n", "abc\n", "older\n"]);
@@ -259,7 +321,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         fs::write(&path, "{\"half").unwrap();
-        LogFile::open(&path, 100, 1).unwrap().append(b"{}\n").unwrap();
+        LogFile::open(&path, rotation(100, 1)).unwrap().append(b"{}\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"half\n{}\n");
     }
 
@@ -267,11 +329,39 @@ mod tests {
     fn a_line_larger_than_a_file_may_be_has_a_file_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut log = LogFile::open(&path, 4, 1).unwrap();
+        let mut log = LogFile::open(&path, rotation(4, 1)).unwrap();
         for line in ["a\n", "a long line\n", "b\n"] {
             log.append(line.as_bytes()).unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "b\n");
         assert_eq!(fs::read_to_string(folder.path().join("log.1")).unwrap(), "a long line\n");
+    }
+
+    #[test]
+    fn an_old_file_is_renamed_however_small_it_is_and_a_young_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let day = Duration::from_secs(24 * 60 * 60);
+        let rotation = Rotation { max_age: Some(day), ..rotation(100, 1) };
+        let mut log = LogFile::open(&path, rotation).unwrap();
+        log.append(b"a\n").unwrap();
+        log.append(b"b\n").unwrap();
+        log.born -= day;
+        log.append(b"c\n").unwrap();
+        log.append(b"d\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "c\nd\n");
+        assert_eq!(fs::read_to_string(folder.path().join("log.1")).unwrap(), "a\nb\n");
+    }
+
+    #[test]
+    fn a_file_that_somebody_renamed_is_begun_anew_when_it_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = LogFile::open(&path, rotation(100, 1)).unwrap();
+        log.append(b"a\n").unwrap();
+        fs::rename(&path, folder.path().join("log-of-yesterday")).unwrap();
+        log.reopen().unwrap();
+        log.append(b"b\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b\n");
     }
 }

@@ -16,8 +16,8 @@ pub use names::SpanAttribute;
 use crate::config::Conventions;
 use crate::store::{Error, EventsPart, Kind, Scope, SpanId, Store, TraceId};
 use crate::task::TaskLog;
-pub(super) use derive::trace_of_task;
 use derive::{Derivation, Finished, derive};
+pub(super) use derive::{cut, trace_of_task};
 pub(super) use export::TurnExports;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::time::Timestamp;
@@ -28,7 +28,7 @@ use std::sync::Arc;
 const MOST_SPANS: usize = 10_000;
 
 /// Notes and asks of one task that are read, at most.
-const MOST_ROWS: u32 = 10_000;
+pub(super) const MOST_ROWS: u32 = 10_000;
 
 /// What one read of the store brings.
 const READ_BYTES: usize = 256 * 1024;

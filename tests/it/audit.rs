@@ -3,6 +3,7 @@
 use crate::floods::{ACP, ACP_ASKS, scripted, stays_small};
 use crate::processes::await_some;
 use crate::reading::{message, text_of};
+use crate::trace::send_in;
 use crate::world::{BOB, OWNER, PATIENCE, World, await_true};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -239,6 +240,16 @@ fn a_refused_answer_is_written_down_with_its_reason_and_the_ask_that_was_meant()
         ("TASK_NOT_FOUND", "unknown")
     );
     assert!(entries[2..].iter().all(|entry| entry.get("decision").is_none()), "{entries:?}");
+}
+
+#[test]
+fn an_accepted_message_is_written_down_with_the_trace_of_its_caller() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let world = World::start();
+    send_in(&world, TRACE, message("say x"));
+    assert_eq!(entries_of(&world, &["accepted"], 1)[0]["trace"], TRACE);
+    world.say("say y");
+    assert_eq!(entries_of(&world, &["accepted"], 2)[1].get("trace"), None);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod repositories;
 mod servers;
 mod setup;
 mod skills;
+mod telemetry;
 mod walls;
 mod warm;
 

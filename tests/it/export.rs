@@ -6,6 +6,7 @@ use crate::processes::await_some;
 use crate::reading::{message, state, text_of};
 use crate::trace::send_in;
 use crate::world::{OWNER, PATIENCE, World};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,39 @@ fn the_spans_of_a_turn_are_at_the_collector_soon_after_its_end_and_hold_no_word_
 }
 
 #[test]
+fn the_metrics_go_to_the_collector_too_and_once_more_at_the_end() {
+    let collector = Collector::start(Manner::Takes);
+    let mut world = exporting(&collector).start();
+    assert_eq!(state(&world.say(SCRIPT)), "COMPLETED");
+    world.stop();
+    let (resource, turns) = collector.await_metric("pilothouse_turns");
+    assert_eq!(find(&resource, "service.name").as_deref(), Some("the-service"));
+    let Some(Data::Sum(sum)) = turns.data else { panic!("{turns:?}") };
+    assert!(sum.is_monotonic && sum.data_points.len() == 1, "{sum:?}");
+    let attributes = &sum.data_points[0].attributes;
+    assert_eq!(find(attributes, "outcome").as_deref(), Some("completed"));
+    let (_, duration) = collector.await_metric("gen_ai.client.operation.duration");
+    assert!(matches!(duration.data, Some(Data::Histogram(_))), "{duration:?}");
+}
+
+#[test]
+fn spans_and_metrics_go_by_grpc_where_the_operator_says_so() {
+    let collector = Collector::start_grpc();
+    let protocol = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let mut world = exporting(&collector).env(protocol.0, protocol.1).start();
+    assert_eq!(state(&world.say(SCRIPT)), "COMPLETED");
+    collector.await_spans(&["SendMessage", "invoke_agent fake"]);
+    assert_eq!(counted(&world, "pilothouse_spans_dropped_total"), 0);
+    assert!(counted(&world, "pilothouse_spans_sent_total") > 0);
+    world.stop();
+    collector.await_metric("pilothouse_turns");
+    let head = &collector.heads()[0];
+    let path = "POST /opentelemetry.proto.collector.trace.v1.TraceService/Export\r\n";
+    assert!(head.starts_with(path) && head.contains("application/grpc"), "{head}");
+    assert!(head.contains(&format!("Bearer {PASSWORD}")), "{head}");
+}
+
+#[test]
 fn what_was_said_is_sent_where_the_operator_asks_for_it_and_known_secrets_are_masked() {
     let collector = Collector::start(Manner::Takes);
     let content = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT";
@@ -136,9 +170,23 @@ fn a_caller_that_does_not_record_its_trace_has_none_here() {
 }
 
 #[test]
+fn telemetry_of_claude_code_that_cannot_be_sent_is_named_at_the_start() {
+    let collector = Collector::start(Manner::Takes);
+    let native = json!({"telemetry": {"claude": "native"}});
+    for (described, why) in
+        [(World::describe(), "names no collector"), (exporting(&collector), "without a sandbox")]
+    {
+        let world = described.config(native.clone()).start();
+        assert!(world.stderr().contains(why), "{}", world.stderr());
+    }
+    let world = exporting(&collector).start();
+    assert!(!world.stderr().contains("telemetry.claude"), "{}", world.stderr());
+}
+
+#[test]
 fn variables_that_ask_for_what_cannot_be_done_are_named_at_the_start() {
     let collector = Collector::start(Manner::Takes);
-    let world = exporting(&collector).env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").start();
+    let world = exporting(&collector).env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json").start();
     assert_eq!(state(&world.say("say x")), "COMPLETED");
     assert!(world.stderr().contains("spans are not sent: "), "{}", world.stderr());
     assert_eq!(collector.count(), 0);

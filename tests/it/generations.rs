@@ -3,6 +3,7 @@
 
 use crate::http::Event;
 use crate::reading::{message, message_to, states, text_of};
+use crate::webhook::Webhook;
 use crate::world::{OWNER, World};
 use serde_json::{Value, json};
 use std::thread;
@@ -107,6 +108,31 @@ fn a_message_for_another_generation_is_refused_and_changes_nothing() {
     let mut new = message("say new");
     new["configuration"] = json!({"ifGenerationMatch": 99});
     assert_eq!(world.send(new)["status"]["state"], "TASK_STATE_COMPLETED");
+}
+
+#[test]
+fn a_webhook_is_told_the_generation_of_each_event_also_of_those_behind_some_it_is_not_told() {
+    let push = json!({"allow": ["127.0.0.1"]});
+    let config = json!({"compat": {"v11": true}, "push": push});
+    let (world, hook) = (World::describe().config(config).start(), Webhook::start());
+    let asked = world.say("status a; say b; ask which?");
+    let id = text_of(&asked, "id");
+    let before = asked["generation"].as_i64().unwrap();
+    // The webhook comes with the answer, and is told what comes after it.
+    let mut params = message_to(id, "status c; say d");
+    params["configuration"] = json!({"taskPushNotificationConfig": {"url": hook.url("/")}});
+    let done = world.send(params);
+    let last = &done["generation"];
+    let requests = hook.await_until("the end", |requests| {
+        requests.last().is_some_and(|last| last.said() == "COMPLETED")
+    });
+    let generation = |body: &Value| {
+        let inner = body.as_object().unwrap().values().next().unwrap();
+        inner["generation"].as_i64().unwrap_or_else(|| panic!("{body:#}"))
+    };
+    let told: Vec<_> = requests.iter().map(|request| generation(&request.body)).collect();
+    assert_eq!(told.last().copied(), last.as_i64(), "{told:?}");
+    assert!(told[0] > before && told.is_sorted_by(|one, next| one < next), "{before} {told:?}");
 }
 
 #[test]

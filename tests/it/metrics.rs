@@ -1,6 +1,8 @@
 //! What Prometheus reads.
 
 use crate::processes::await_some;
+use crate::reading::message;
+use crate::webhook::Webhook;
 use crate::world::{OWNER, PATIENCE, World};
 use serde_json::json;
 
@@ -32,7 +34,8 @@ fn a_turn_is_counted_with_its_tokens_tools_and_asks_and_no_word_of_it_is_told() 
     });
     let readiness = world.readiness();
     let agent = readiness["agents"][0].as_str().unwrap();
-    let turns = format!("pilothouse_turns_total{{agent=\"{agent}\",outcome=\"completed\"}}");
+    let turns =
+        format!("pilothouse_turns_total{{agent=\"{agent}\",outcome=\"completed\",reason=\"\"}}");
     assert_eq!(value(&text, &turns), 1.0);
     let asks = format!("pilothouse_asks_total{{agent=\"{agent}\",event=\"asked\"}}");
     assert_eq!(value(&text, &asks), 1.0);
@@ -46,6 +49,37 @@ fn a_turn_is_counted_with_its_tokens_tools_and_asks_and_no_word_of_it_is_told() 
     assert_eq!(value(&text, "pilothouse_store_works"), 1.0);
     assert!(!text.contains("secret"), "{text}");
     assert!(!text.contains(&asking), "{text}");
+}
+
+#[test]
+fn sessions_streams_pushes_and_the_store_are_counted() {
+    let hook = Webhook::start();
+    let push = json!({"push": {"allow": ["127.0.0.1"]}});
+    let world = World::describe().config(push).start();
+    let mut params = message("cue go; exit 3");
+    let url = hook.url("/");
+    params["configuration"] = json!({"taskPushNotificationConfig": {"url": url}});
+    let mut stream = world.stream("SendStreamingMessage", params);
+    stream.until("the agent at work", |event| event.kind() == "task");
+    let text = scrape(&world);
+    for series in ["pilothouse_sessions", "pilothouse_sessions_busy", "pilothouse_streams"] {
+        assert_eq!(value(&text, series), 1.0, "{series}\n{text}");
+    }
+    let guarantees = world.readiness()["isolation"]["guarantees"].as_array().unwrap().len();
+    assert_eq!(value(&text, "pilothouse_sandbox_guarantees"), guarantees as f64, "{text}");
+    assert!(value(&text, "pilothouse_store_commit_seconds_count") > 0.0, "{text}");
+    world.cue("go");
+    stream.rest();
+    hook.await_until("the end", |requests| {
+        requests.last().is_some_and(|last| last.said() == "FAILED")
+    });
+    await_some("what was counted", PATIENCE, || {
+        let text = scrape(&world);
+        let failed =
+            "pilothouse_turns_total{agent=\"fake\",outcome=\"failed\",reason=\"AGENT_FAILED\"} 1";
+        let taken = text.contains("pilothouse_pushes_total{outcome=\"taken\"}");
+        (text.contains(failed) && taken && value(&text, "pilothouse_streams") == 0.0).then_some(())
+    });
 }
 
 #[test]

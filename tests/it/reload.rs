@@ -92,6 +92,22 @@ fn sighup_reads_the_configuration_again() {
 }
 
 #[test]
+fn a_log_of_agent_lines_that_somebody_renamed_is_begun_anew_after_a_reload() {
+    let described = World::describe();
+    let path = described.path("lines.jsonl");
+    let world = described.config(json!({"log": {"path": path}})).start();
+    world.say("say one");
+    let old = path.with_extension("old");
+    std::fs::rename(&path, &old).unwrap();
+    assert_eq!(post(&world, OWNER, "/api/v1/reload").0, 200);
+    world.say(&format!("say two {OWNER}"));
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    assert!(read(&old).contains("one") && !read(&old).contains("two"));
+    // A token of a caller is no line for a log.
+    assert!(read(&path).contains("two ***") && !read(&path).contains(OWNER), "{}", read(&path));
+}
+
+#[test]
 fn a_drained_server_accepts_no_message_and_ends_when_its_turns_have_ended() {
     let mut world = World::start();
     let running = world.begin_waiting("cue go; say done", "go");

@@ -94,6 +94,17 @@ fn no_other_user_passes_the_state_folder_that_a_server_has_made() {
     let world = World::start();
     let mode = fs::metadata(world.path("state")).unwrap().permissions().mode();
     assert_eq!(mode & 0o067, 0, "{mode:o}");
+    assert!(!world.stderr().contains("may enter the state folder"), "{}", world.stderr());
+}
+
+#[test]
+fn a_state_folder_that_other_users_may_enter_is_named_at_the_start() {
+    let described = World::describe();
+    fs::create_dir(described.path("state")).unwrap();
+    fs::set_permissions(described.path("state"), PermissionsExt::from_mode(0o755)).unwrap();
+    let world = described.start();
+    let told = world.stderr();
+    assert!(told.contains("may enter the state folder") && told.contains("chmod 700"), "{told}");
 }
 
 #[test]

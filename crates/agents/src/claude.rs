@@ -48,7 +48,7 @@ pub use plan::PERMISSION_MODES;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
 use serde_json::{Value, json};
-pub use setup::{ClaudeSetup, REFUSED_SETTINGS, mcp_file};
+pub use setup::{ClaudeSetup, REFUSED_SETTINGS, mcp_file, telemetry_switches};
 use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;

@@ -10,7 +10,8 @@
 //!
 //! `CONNECT host:port` and `GET http://host/` are compared with the rules of the [`Policy`]. `/model/NAME/` and
 //! `/git/HOST/` lead by a [`Route`] to a fixed upstream, where a credential of the operator replaces the session's
-//! token. A refusal goes to the session, and to [`EgressCredential::next_refusal`]. Where the policy says so (`ask`), the
+//! token. `/otlp/v1/` leads to the server itself, which takes what the exporters of a CLI send
+//! ([`EgressCredential::receive_telemetry`]). A refusal goes to the session, and to [`EgressCredential::next_refusal`]. Where the policy says so (`ask`), the
 //! connection waits instead, and whoever takes [`EgressCredential::next_question`] lets it through or not.
 //!
 //! A connection serves one request. From the first byte of the request to the last byte of the response it holds a
@@ -46,6 +47,7 @@ mod reach;
 mod refusal;
 mod refusal_of_model;
 mod route;
+mod telemetry;
 mod tools;
 mod tunnel;
 mod upstream;
@@ -61,6 +63,7 @@ pub use question::{HostAnswer, HostQuestion};
 pub use refusal::{Reason, Refusal};
 pub use refusal_of_model::ModelRefusal;
 pub use route::{BadVariable, ModelRoute, Route, take_keys, take_keys_beside};
+pub use telemetry::{TelemetryReceiver, TelemetrySignal};
 pub use tools::{BadConfiguration, Tool};
 pub use upstream::LOOKUPS as LOOKUPS_OF_UPSTREAMS;
 pub use usage::Counted;
@@ -161,6 +164,8 @@ struct CredentialState {
     /// What may be pushed, where that is not everything.
     pushes: OnceLock<PushRule>,
     counted: Arc<Mutex<Counted>>,
+    /// Who takes the telemetry of its CLI, where anybody does.
+    telemetry: OnceLock<Arc<dyn TelemetryReceiver>>,
     end: CancellationToken,
 }
 
@@ -271,6 +276,7 @@ impl Egress {
             questions: HostQuestions::new(self.0.asking.0, self.0.asking.1),
             pushes: OnceLock::new(),
             counted: Arc::default(),
+            telemetry: OnceLock::new(),
             end: CancellationToken::new(),
         });
         self.0.credentials().insert(key, Arc::downgrade(&live));
@@ -376,6 +382,9 @@ impl EgressCredential {
             env.extend(route.variables(&address(route.provider()), token));
         }
         env.extend(policy.tool.variable(models.into_iter(), address, token));
+        if self.live.telemetry.get().is_some() {
+            env.extend(telemetry::variables(&here, token));
+        }
         if !rewrites.is_empty() {
             let mut set = |name: String, value: String| env.push((name, value));
             set("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned());
@@ -391,6 +400,11 @@ impl EgressCredential {
     /// From now on nothing else may be pushed. The first rule stays.
     pub fn limit_pushes(&self, rule: PushRule) {
         let _ = self.live.pushes.set(rule);
+    }
+
+    /// Has this take what the exporters of the process send, which its environment leads here. The first one stays.
+    pub fn receive_telemetry(&self, receiver: Arc<dyn TelemetryReceiver>) {
+        let _ = self.live.telemetry.set(receiver);
     }
 
     /// Waits for the next refusal. Each destination comes once. Cancel-safe.

@@ -8,7 +8,7 @@ use super::reach::Unreached;
 use super::refusal::Refusal;
 use super::route::{ModelRoute, Route};
 use super::upstream::{Body, ProxyResponse, check_answer, has_stray_body, json_error, strip, text};
-use super::{BUFFER, CredentialState, model, tunnel};
+use super::{BUFFER, CredentialState, model, telemetry, tunnel};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -190,6 +190,15 @@ impl Connection {
             let answered = git::forward(&live.upstream, routes, host, rest, request).await;
             return answered.map_err(|refusal| refuse(&live, &refusal));
         }
+        if let Some((signal, "")) = under(&path, "/otlp/v1/") {
+            let (live, _) = self.model_user(&request)?;
+            let Some(receiver) = live.telemetry.get() else {
+                let line = "the telemetry of this session goes nowhere";
+                return Err(Box::new(text(StatusCode::NOT_FOUND, line)));
+            };
+            let patience = self.core.times.head;
+            return Ok(telemetry::receive(&**receiver, signal, request, patience).await);
+        }
         let line = "this is the way out of a session: a proxy for HTTP and HTTPS";
         Err(Box::new(text(StatusCode::NOT_FOUND, line)))
     }
@@ -286,6 +295,7 @@ fn repositories(live: &CredentialState) -> impl Iterator<Item = &GitRoute> {
     })
 }
 
-fn empty() -> Body {
+/// A body of no bytes.
+pub(super) fn empty() -> Body {
     http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
 }

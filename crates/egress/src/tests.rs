@@ -7,4 +7,5 @@ mod networks;
 mod proxying;
 mod repositories;
 mod streams;
+mod telemetry;
 mod world;

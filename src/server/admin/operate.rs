@@ -31,7 +31,7 @@ pub(in super::super) async fn drain(State(doors): State<Arc<Doors>>, request: Re
     carry_out(&doors, request, ("Drain", 0), async move |doors, _, _| {
         doors.draining.cancel();
         let sessions = doors.service.sessions();
-        let (running, waiting) = (sessions.running(), sessions.waiting());
+        let (running, waiting) = (sessions.running().0, sessions.waiting());
         tracing::info!(
             running,
             waiting,

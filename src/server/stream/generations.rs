@@ -1,8 +1,7 @@
 //! Generations of a task (version 1.1) for one reader: each event carries how many changes there are with it.
 
 use crate::store::{Event, Kind};
-use crate::task::render_generation;
-use bytes::Bytes;
+use crate::task::insert_generation;
 use std::collections::VecDeque;
 
 /// The generations of events that are on their way to a reader.
@@ -50,7 +49,7 @@ impl Generations {
                 return;
             }
             if seq == event.seq {
-                event.body = insert(&event.body, generation);
+                event.body = insert_generation(&event.body, generation);
                 return;
             }
             self.coming.pop_front();
@@ -58,18 +57,10 @@ impl Generations {
     }
 }
 
-/// The event with a member at the beginning of its one inner object.
-fn insert(body: &Bytes, generation: u64) -> Bytes {
-    let Some(place) = body.iter().skip(1).position(|byte| *byte == b'{').map(|at| at + 2) else {
-        return body.clone();
-    };
-    let member = format!("\"generation\":{},", render_generation(generation));
-    [&body[..place], member.as_bytes(), &body[place..]].concat().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn event(seq: u64, kind: Kind) -> Event {
         let body = Bytes::from_static(b"{\"statusUpdate\":{\"taskId\":\"t\"}}");

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
 use steps::StatusData;
+pub(in crate::telemetry) use text::cut;
 use text::{bound_name, cut_to, messages};
 
 /// What a derivation has made.
@@ -438,6 +439,11 @@ impl Span {
     /// Whether it is a segment of the agent's work.
     fn is_segment(&self) -> bool {
         self.kind == SpanKind::Work && self.name.starts_with("invoke_agent ")
+    }
+
+    /// Whether a CLI with telemetry of its own tells this as well: a call of a model, a tool.
+    pub(in crate::telemetry) fn is_of_the_cli(&self) -> bool {
+        self.kind == SpanKind::ModelCall || self.name.starts_with("execute_tool ")
     }
 
     fn set(&mut self, attribute: SpanAttribute, value: impl Into<Value>) {

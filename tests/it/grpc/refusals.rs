@@ -199,6 +199,32 @@ fn a_long_message_and_a_long_answer_pass() {
 }
 
 #[test]
+fn pages_of_a_list_fit_in_what_clients_of_grpc_take_and_hold_every_task_once() {
+    let world = World::start();
+    let mut ids: Vec<_> =
+        (0..4).map(|_| text_of(&world.say("flood 1500000 100000"), "id").to_owned()).collect();
+    let (mut listed, mut token, mut pages) = (Vec::new(), String::new(), 0);
+    while pages == 0 || !token.is_empty() {
+        pages += 1;
+        assert!(pages <= 4, "{listed:?}");
+        let params = json!({"includeArtifacts": true, "pageToken": token});
+        let body = encoded(Dialect::V1_0, Operation::ListTasks, &params);
+        let message = world.grpc_message(&format!("{V1}/ListTasks"), body);
+        assert!(message.len() <= 4 * 1024 * 1024, "{}", message.len());
+        let reply = pb::decode_reply(Dialect::V1_0, Operation::ListTasks, &message).unwrap();
+        let json = Dialect::V1_0.encode_reply(Operation::ListTasks, &reply, None);
+        let page: Value = serde_json::from_str(&json).unwrap();
+        let tasks = page["tasks"].as_array().unwrap();
+        assert!(tasks.iter().all(|task| answer(task).len() == 1_500_000));
+        listed.extend(tasks.iter().map(|task| text_of(task, "id").to_owned()));
+        token = text_of(&page, "nextPageToken").to_owned();
+    }
+    assert_eq!(pages, 2);
+    (ids.sort(), listed.sort());
+    assert_eq!(listed, ids);
+}
+
+#[test]
 fn an_answer_of_five_megabytes_passes() {
     let world = World::describe().config(json!({"limits": {"response": "8MiB"}})).start();
     let id = text_of(&world.say("flood 5000000 100000"), "id").to_owned();

@@ -185,6 +185,34 @@ impl Claude {
     }
 }
 
+/// The switches of the CLI's own metrics, events and spans; with what was said, where that is wanted. Where they go is said
+/// by the variables of the standard, beside these.
+pub fn telemetry_switches(has_content: bool) -> Vec<(String, String)> {
+    let content = if has_content { "1" } else { "0" };
+    let switches = [
+        ("CLAUDE_CODE_ENABLE_TELEMETRY", "1"),
+        // Spans are a beta of the CLI.
+        ("CLAUDE_CODE_ENHANCED_TELEMETRY_BETA", "1"),
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_LOGS_EXPORTER", "otlp"),
+        ("OTEL_TRACES_EXPORTER", "otlp"),
+        // Back ends that are asked for sums want those since the start of the process.
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative"),
+        // A process that is killed takes with it what it has not sent.
+        ("OTEL_METRIC_EXPORT_INTERVAL", "10000"),
+        ("OTEL_LOGS_EXPORT_INTERVAL", "1000"),
+        ("OTEL_TRACES_EXPORT_INTERVAL", "1000"),
+        ("OTEL_METRICS_INCLUDE_SESSION_ID", "false"),
+        ("OTEL_METRICS_INCLUDE_ACCOUNT_UUID", "false"),
+        ("OTEL_LOG_USER_PROMPTS", content),
+        ("OTEL_LOG_ASSISTANT_RESPONSES", content),
+        ("OTEL_LOG_TOOL_DETAILS", content),
+        ("OTEL_LOG_TOOL_CONTENT", content),
+        ("OTEL_LOG_RAW_API_BODIES", "0"),
+    ];
+    switches.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ClaudeOptions;

@@ -53,6 +53,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if ne (toString (dig "required" true $auth)) "false" }}true{{ end }}
 {{- end }}
 
+{{/* What the server speaks: with `config.server.tls` it has certificates of its own. */}}
+{{- define "pilothouse.scheme" -}}
+{{- if dig "tls" "cert" "" (.Values.config.server | default dict) }}https{{ else }}http{{ end }}
+{{- end }}
+
 {{/* Whether the A2AServer is made: `true`, or `auto` in a cluster that knows the kind. */}}
 {{- define "pilothouse.a2aserver" -}}
 {{- $enabled := toString .Values.a2aserver.enabled }}
@@ -102,7 +107,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $fullname := include "pilothouse.fullname" . }}
 {{- $service := printf "%s.%s.svc.%s" $fullname .Release.Namespace .Values.clusterDomain }}
 {{- $hosts := list $fullname (printf "%s.%s" $fullname .Release.Namespace) (printf "%s.%s.svc" $fullname .Release.Namespace) $service }}
-{{- $url := printf "http://%s%s/" $service (ternary "" (printf ":%d" (int .Values.service.port)) (eq (int .Values.service.port) 80)) }}
+{{- $scheme := include "pilothouse.scheme" . }}
+{{- $usual := ternary 443 80 (eq $scheme "https") }}
+{{- $url := printf "%s://%s%s/" $scheme $service (ternary "" (printf ":%d" (int .Values.service.port)) (eq (int .Values.service.port) $usual)) }}
 {{- if .Values.ingress.enabled }}
 {{- $hosts = concat .Values.ingress.hosts $hosts }}
 {{- $url = printf "%s://%s/" (ternary "https" "http" .Values.ingress.tls.enabled) (first .Values.ingress.hosts) }}

@@ -18,7 +18,7 @@ pub(super) fn cut_to(text: &str, most: usize) -> &str {
 }
 
 /// Content as far as it is shown: known secrets are masked, and a mark stands where it was cut.
-pub(super) fn cut(text: &str, content: &Content) -> String {
+pub(in crate::telemetry) fn cut(text: &str, content: &Content) -> String {
     let secrets = content.secrets.iter().filter(|secret| text.contains(&***secret));
     let text =
         secrets.fold(Cow::Borrowed(text), |text, secret| Cow::Owned(text.replace(&**secret, MASK)));
