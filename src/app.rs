@@ -33,7 +33,7 @@ use pilothouse_sandbox::workspace;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
@@ -275,7 +275,8 @@ impl App {
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
             answers: Answers::new(&config, doors_stop.clone()),
-            openapi: std::sync::OnceLock::new(),
+            openapi: OnceLock::new(),
+            live: OnceLock::new(),
             config,
             access,
             cards: RwLock::new(Arc::new(cards)),
