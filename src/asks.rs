@@ -230,7 +230,8 @@ impl Asks {
     pub fn begin_answer(&self, id: &str) -> Option<Answering> {
         let mut open = self.open();
         let row = open.remove(id)?;
-        open.answering.extend([(row.id.clone(), false), (row.short.clone(), false)]);
+        let names = [row.id.clone(), row.short.clone()];
+        open.answering.extend(names.map(|name| (name, (row.n, false))));
         drop(open);
         Some(Answering::new(self, row))
     }
@@ -249,15 +250,18 @@ impl Asks {
     /// The ask is void. None when it is not open, because an answer to it is being stored, say.
     pub fn remove(&self, id: &str) -> Option<Arc<AskRow>> {
         let mut open = self.open();
-        if let Some(is_void) = open.answering.get_mut(id) {
+        if let Some((_, is_void)) = open.answering.get_mut(id) {
             *is_void = true;
         }
         open.remove(id)
     }
 
-    /// All asks of a task are void.
+    /// All asks of a task are void, those too whose answers are being stored; the ones that were open.
     pub fn forget(&self, n: i64) -> Vec<Arc<AskRow>> {
         let mut open = self.open();
+        for (of, is_void) in open.answering.values_mut() {
+            *is_void |= *of == n;
+        }
         let gone: Vec<_> = open.rows.values().filter(|row| row.n == n).cloned().collect();
         for row in &gone {
             open.remove(&row.id);
@@ -489,6 +493,16 @@ mod tests {
         let row = asks.add(row("one", "a")).unwrap();
         let answering = asks.begin_answer(&row.id).unwrap();
         assert!(asks.remove(&row.id).is_none());
+        drop(answering);
+        assert!(asks.get(&row.id).is_none());
+    }
+
+    #[test]
+    fn an_ask_whose_task_ends_while_its_answer_is_stored_is_not_open_again() {
+        let asks = bounded(|_| ());
+        let row = asks.add(row("one", "a")).unwrap();
+        let answering = asks.begin_answer(&row.id).unwrap();
+        assert_eq!(asks.forget(row.n), []);
         drop(answering);
         assert!(asks.get(&row.id).is_none());
     }

@@ -18,8 +18,9 @@ pub(super) struct OpenAsks {
     pub(super) rows: BTreeMap<Arc<str>, Arc<AskRow>>,
     /// The ids of these short ones.
     pub(super) short: HashMap<Arc<str>, Arc<str>>,
-    /// Those whose answers are being stored, and whether the ask is void meanwhile.
-    pub(super) answering: HashMap<Arc<str>, bool>,
+    /// Those whose answers are being stored, by their ids and short ids: of which task, and whether the ask is void
+    /// meanwhile.
+    pub(super) answering: HashMap<Arc<str>, (i64, bool)>,
     pub(super) sessions: HashMap<(Scope, ContextId), Amount>,
     pub(super) all: Amount,
     /// Where each change of them is noted.
@@ -61,7 +62,7 @@ impl Drop for Answering {
     fn drop(&mut self) {
         let mut open = self.asks.open();
         open.answering.remove(&self.row.short);
-        let is_void = open.answering.remove(&self.row.id).unwrap_or(true);
+        let is_void = open.answering.remove(&self.row.id).is_none_or(|(_, is_void)| is_void);
         if !self.is_settled && !is_void {
             open.insert(self.row.clone());
         }
