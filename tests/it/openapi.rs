@@ -283,7 +283,7 @@ fn our_own_doors_open_as_described() {
             || ["/health", "/ready", "/metrics"].contains(&operation.path)
     });
     let paths: Vec<_> = ours.map(|operation| operation.path).collect();
-    assert_eq!(paths.len(), 31);
+    assert_eq!(paths.len(), 36);
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;

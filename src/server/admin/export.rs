@@ -16,7 +16,7 @@ use futures_util::stream::try_unfold;
 use pilothouse_a2a::error::Error;
 use std::io;
 use std::sync::Arc;
-use transcript::{Form, Transcript};
+use transcript::{ExportForm, Transcript};
 
 /// A page of a transcript loads nothing and runs nothing, wherever it is opened.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
@@ -33,7 +33,7 @@ pub(in super::super) async fn read(
         let query = request.uri().query().unwrap_or_default();
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let form = pairs.find(|(name, _)| *name == "form").map_or("markdown", |(_, form)| form);
-        let form = Form::parse(form).ok_or_else(|| {
+        let form = ExportForm::parse(form).ok_or_else(|| {
             Box::new(failed(&Error::invalid("form", "must be jsonl, markdown or html")))
         })?;
         let caller = client.caller.name.clone();

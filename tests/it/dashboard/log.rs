@@ -39,7 +39,7 @@ fn pages_from_both_ends_meet_and_leave_nothing_out() {
 
 #[test]
 fn the_last_screen_of_a_large_task_is_small_and_each_event_of_it_is_there_whole() {
-    let world = World::start();
+    let world = World::describe().agent(json!({"input": "stdin"})).start();
     let long = "x".repeat(30_000);
     let script: Vec<_> = (0..40).map(|_| format!("artifact n {long}")).collect();
     let id = text_of(&world.say(&script.join("; ")), "id").to_owned();

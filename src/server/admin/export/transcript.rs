@@ -22,7 +22,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
 
 /// The form of a transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ExportForm {
     /// An event a line.
     Jsonl,
     /// For people and their editors.
@@ -31,7 +31,7 @@ pub(super) enum Form {
     Html,
 }
 
-impl Form {
+impl ExportForm {
     /// The form of this name.
     pub(super) fn parse(name: &str) -> Option<Self> {
         Some(match name {
@@ -63,17 +63,17 @@ impl Form {
 
 /// A transcript as it is written.
 pub(super) struct Transcript {
-    form: Form,
+    form: ExportForm,
     /// What is masked, the longest first.
     secrets: Vec<String>,
-    held: Option<Entry>,
+    held: Option<HeldEvent>,
     /// The artifact whose text is being written.
     open: Option<Value>,
     out: String,
 }
 
 /// An event, with those that were joined to it.
-struct Entry {
+struct HeldEvent {
     seq: u64,
     last: u64,
     kind: Kind,
@@ -83,13 +83,13 @@ struct Entry {
 
 impl Transcript {
     /// An empty one of this task.
-    pub(super) fn new(form: Form, mut secrets: Vec<String>, task: &TaskId) -> Self {
+    pub(super) fn new(form: ExportForm, mut secrets: Vec<String>, task: &TaskId) -> Self {
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let title = escape(&format!("Task {task}"));
         let out = match form {
-            Form::Jsonl => String::new(),
-            Form::Markdown => format!("# Task {task}\n"),
-            Form::Html => format!(
+            ExportForm::Jsonl => String::new(),
+            ExportForm::Markdown => format!("# Task {task}\n"),
+            ExportForm::Html => format!(
                 "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" \
                  content=\"default-src 'none'; style-src 'unsafe-inline'\"><meta name=\"viewport\" \
                  content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>\n"
@@ -102,7 +102,7 @@ impl Transcript {
     pub(super) fn add(&mut self, event: &Event) {
         let Ok(value) = serde_json::from_slice::<Value>(&event.body) else { return };
         let value = if event.kind == Kind::Message { json!({"message": value}) } else { value };
-        let entry = Entry {
+        let entry = HeldEvent {
             seq: event.seq,
             last: event.seq,
             kind: event.kind,
@@ -136,7 +136,7 @@ impl Transcript {
             self.write(held);
         }
         self.close();
-        if self.form == Form::Html {
+        if self.form == ExportForm::Html {
             self.out.push_str("</body></html>\n");
         }
     }
@@ -169,9 +169,9 @@ impl Transcript {
         }
     }
 
-    fn write(&mut self, mut entry: Entry) {
+    fn write(&mut self, mut entry: HeldEvent) {
         self.mask(&mut entry.value);
-        if self.form == Form::Jsonl {
+        if self.form == ExportForm::Jsonl {
             let mut line = json!({"seq": entry.seq, "kind": word_of(entry.kind)});
             if entry.last > entry.seq {
                 line["last"] = json!(entry.last);
@@ -221,13 +221,13 @@ impl Transcript {
     fn begin(&mut self, title: &str, time: &str) {
         self.close();
         match self.form {
-            Form::Jsonl => {}
-            Form::Markdown => {
+            ExportForm::Jsonl => {}
+            ExportForm::Markdown => {
                 let title = title.replace(['\n', '\r'], " ");
                 self.out.push_str(format!("\n## {title} {time}").trim_end());
                 self.out.push_str("\n\n");
             }
-            Form::Html => {
+            ExportForm::Html => {
                 let (title, time) = (escape(title), escape(time));
                 self.out.push_str(&format!(
                     "<section><h2>{title} <small>{time}</small></h2><pre dir=\"auto\">"
@@ -240,9 +240,9 @@ impl Transcript {
     fn close(&mut self) {
         if self.open.take().is_some() {
             self.out.push_str(match self.form {
-                Form::Jsonl => "",
-                Form::Markdown => "\n",
-                Form::Html => "</pre></section>\n",
+                ExportForm::Jsonl => "",
+                ExportForm::Markdown => "\n",
+                ExportForm::Html => "</pre></section>\n",
             });
         }
     }
@@ -251,8 +251,8 @@ impl Transcript {
         for part in parts.as_array().into_iter().flatten() {
             if let Some(text) = part["text"].as_str() {
                 match self.form {
-                    Form::Html => self.out.push_str(&escape(text)),
-                    Form::Markdown | Form::Jsonl => self.out.push_str(text),
+                    ExportForm::Html => self.out.push_str(&escape(text)),
+                    ExportForm::Markdown | ExportForm::Jsonl => self.out.push_str(text),
                 }
             } else if let Some(data) = part.get("data") {
                 self.add_data(&serde_json::to_string_pretty(data).unwrap_or_default());
@@ -268,13 +268,13 @@ impl Transcript {
     /// Adds what is not prose.
     fn add_data(&mut self, text: &str) {
         match self.form {
-            Form::Html => {
+            ExportForm::Html => {
                 let text = escape(text);
                 self.out.push_str(&format!(
                     "</pre><pre class=\"data\" dir=\"auto\">{text}</pre><pre dir=\"auto\">"
                 ));
             }
-            Form::Markdown | Form::Jsonl => {
+            ExportForm::Markdown | ExportForm::Jsonl => {
                 // A fence is longer than any run of backticks in what it holds.
                 let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
                 let fence = "`".repeat(longest.max(2) + 1);
@@ -314,7 +314,7 @@ mod tests {
         Event { seq, kind: Kind::Artifact, body: body.to_string().into() }
     }
 
-    fn transcript(form: Form, pieces: &[&str]) -> String {
+    fn transcript(form: ExportForm, pieces: &[&str]) -> String {
         let mut transcript =
             Transcript::new(form, vec!["a-secret-key".to_owned()], &TaskId::new("t"));
         for (at, text) in pieces.iter().enumerate() {
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_masked_in_every_form_however_it_is_cut_into_pieces() {
-        for form in [Form::Jsonl, Form::Markdown, Form::Html] {
+        for form in [ExportForm::Jsonl, ExportForm::Markdown, ExportForm::Html] {
             for pieces in [
                 &["the a-secret-key it"][..],
                 &["the a-sec", "ret-key it"],
@@ -341,21 +341,22 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_is_text_of_a_page_and_never_a_part_of_it() {
-        let page = transcript(Form::Html, &["<script>alert(1)</script>", "</pre><img src=x>"]);
+        let page =
+            transcript(ExportForm::Html, &["<script>alert(1)</script>", "</pre><img src=x>"]);
         assert!(page.contains("&lt;script&gt;"), "{page}");
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
     }
 
     #[test]
     fn pieces_of_an_answer_are_one_section_and_each_is_a_line_of_json() {
-        let markdown = transcript(Form::Markdown, &["one ", "two"]);
+        let markdown = transcript(ExportForm::Markdown, &["one ", "two"]);
         assert_eq!(markdown, "# Task t\n\n## answer\n\none two\n");
-        assert_eq!(transcript(Form::Jsonl, &["one ", "two"]).lines().count(), 2);
+        assert_eq!(transcript(ExportForm::Jsonl, &["one ", "two"]).lines().count(), 2);
     }
 
     #[test]
     fn data_is_fenced_by_more_backticks_than_it_holds() {
-        let mut transcript = Transcript::new(Form::Markdown, Vec::new(), &TaskId::new("t"));
+        let mut transcript = Transcript::new(ExportForm::Markdown, Vec::new(), &TaskId::new("t"));
         transcript.add_data("```` x");
         let text = String::from_utf8(transcript.take()).unwrap();
         assert!(text.contains("\n`````\n```` x\n`````\n"), "{text}");
