@@ -1,5 +1,6 @@
 //! What is a secret, by its name; and how it is shown: not at all.
 
+use super::tree::{leaves, to_json};
 use super::{Auth, Config, Env};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -33,22 +34,23 @@ pub(super) fn looks_like_credential(name: &str) -> bool {
 /// A value of a credential that is shorter masks more than secrets.
 const SHORTEST: usize = 8;
 
-/// The secrets that are known: the server's token, credentials of the environment, and the tokens of the configuration.
+/// The secrets that are known, as far as names can tell: the server's own token, those of the configuration, and
+/// credentials among variables. Longest first: one that holds another is masked as a whole.
 pub fn known_secrets(
     config: &Config,
     token: &str,
     variables: &BTreeMap<String, String>,
 ) -> Vec<String> {
-    let of_environment = variables.iter().filter(|(name, _)| looks_like_credential(name));
-    let of_callers = config.auth.tokens.values().map(|token| token.secret());
-    let of_agents = config.agents.values().flat_map(|agent| &agent.env.set);
-    let of_agents = of_agents.filter(|(name, _)| looks_like_credential(name));
-    let of_git = config.egress.git.iter().map(|entry| &*entry.token);
-    let all = of_environment.chain(of_agents).map(|(_, value)| value.as_str());
-    let all = all.chain(of_callers).chain(of_git).chain([token]);
-    let mut all: Vec<_> =
-        all.filter(|secret| secret.len() >= SHORTEST).map(str::to_owned).collect();
-    // One that holds another is masked as a whole.
+    let tree = to_json(config);
+    let of_keys = leaves(&tree).into_iter().filter_map(|path| {
+        let value = path.iter().fold(&tree, |value, name| &value[name.as_str()]);
+        let is_secret = masked(&path.join("."), value) == MASK;
+        value.as_str().filter(|_| is_secret).map(ToOwned::to_owned)
+    });
+    let of_variables = variables.iter().filter(|(name, _)| looks_like_credential(name));
+    let of_variables = of_variables.map(|(_, value)| value.clone());
+    let all = of_keys.chain(of_variables).chain([token.to_owned()]);
+    let mut all: Vec<_> = all.filter(|secret| secret.len() >= SHORTEST).collect();
     all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     all.dedup();
     all
