@@ -150,12 +150,12 @@ impl Collector {
         await_some("metrics at the collector", PATIENCE, || {
             let received = self.shared.lock().unwrap();
             let of = received.metrics.iter().flat_map(|request| &request.resource_metrics);
-            let found = of.filter_map(|of| {
+            let mut found = of.filter_map(|of| {
                 let metrics = of.scope_metrics.iter().flat_map(|scope| &scope.metrics);
-                let metric = metrics.filter(|metric| metric.name == name).last()?;
+                let metric = metrics.filter(|metric| metric.name == name).next_back()?;
                 Some((of.resource.clone().unwrap_or_default().attributes, metric.clone()))
             });
-            found.last()
+            found.next_back()
         })
     }
 

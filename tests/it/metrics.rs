@@ -66,7 +66,8 @@ fn sessions_streams_pushes_and_the_store_are_counted() {
         assert_eq!(value(&text, series), 1.0, "{series}\n{text}");
     }
     let guarantees = world.readiness()["isolation"]["guarantees"].as_array().unwrap().len();
-    assert_eq!(value(&text, "pilothouse_sandbox_guarantees"), guarantees as f64, "{text}");
+    let guarantees = f64::from(u32::try_from(guarantees).unwrap());
+    assert_eq!(value(&text, "pilothouse_sandbox_guarantees"), guarantees, "{text}");
     assert!(value(&text, "pilothouse_store_commit_seconds_count") > 0.0, "{text}");
     world.cue("go");
     stream.rest();

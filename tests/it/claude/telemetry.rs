@@ -1,5 +1,6 @@
 //! What the real CLI says of itself, at the operator's collector.
 
+use super::claude;
 use super::walls::behind;
 use crate::building::Builder;
 use crate::collector::{Collector, Manner, find, named};
@@ -12,11 +13,11 @@ use serde_json::json;
 const TRACES: [&str; 2] = ["4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4737"];
 
 /// A world that sends what Claude Code says of itself to this collector.
-fn telling(model: &Model, collector: &Collector, claude: &str) -> Builder {
+fn telling(model: &Model, collector: &Collector, what: &str) -> Builder {
     let bash = json!({"agents": {"claude": {"args": ["--allowedTools", "Bash"]}}});
     behind(model, "bubblewrap")
         .config(bash)
-        .config(json!({"telemetry": {"claude": claude}}))
+        .config(json!({"telemetry": {"claude": what}}))
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
 }
 
@@ -75,4 +76,33 @@ fn a_warm_process_tells_each_turn_under_the_trace_of_its_own_caller() {
         .collect();
     traces.sort();
     assert_eq!(traces, TRACES);
+}
+
+#[test]
+fn a_tool_a_wait_for_a_person_and_a_restart_are_one_trace_at_the_collector() {
+    let (model, collector) = (Model::start(), Collector::start(Manner::Takes));
+    let mut world = claude(&model)
+        .config(json!({"agents": {"claude": {"asks": "ask"}}}))
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
+        .start();
+    let asked = send_in(&world, TRACES[0], message("bash: echo one\nsay the end"));
+    assert_eq!(state(&asked), "INPUT_REQUIRED", "{asked:#}");
+    world.restart();
+    let mut answer = message("allow");
+    answer["message"]["taskId"] = asked["id"].clone();
+    let done = send_in(&world, TRACES[0], answer);
+    assert_eq!(state(&done), "COMPLETED", "{done:#}");
+    world.stop();
+    let names = ["SendMessage", "execute_tool Bash", "ask permission", "start_process"];
+    let spans = collector.await_spans(&names);
+    assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACES[0]), "{spans:#?}");
+    assert!(spans.iter().any(|span| span.name.starts_with("chat ")), "{spans:#?}");
+    let mut segments: Vec<_> =
+        spans.iter().filter(|span| span.name == "invoke_agent claude").collect();
+    segments.sort_by_key(|span| span.start_time_unix_nano);
+    let [first, second] = segments[..] else { panic!("{spans:#?}") };
+    assert_eq!(second.links[0].span_id, first.span_id);
+    let ask = named(&spans, "ask permission");
+    assert_eq!(ask.parent_span_id, first.span_id);
+    assert_eq!(find(&ask.attributes, "pilothouse.ask.outcome").as_deref(), Some("allow"));
 }

@@ -220,7 +220,8 @@ fn pages_of_a_list_fit_in_what_clients_of_grpc_take_and_hold_every_task_once() {
         token = text_of(&page, "nextPageToken").to_owned();
     }
     assert_eq!(pages, 2);
-    (ids.sort(), listed.sort());
+    ids.sort();
+    listed.sort();
     assert_eq!(listed, ids);
 }
 
