@@ -193,6 +193,11 @@ impl Asks {
         Ok(row)
     }
 
+    /// Tells those who list asks that the store holds this one, so that it is listed.
+    pub fn note_shown(&self, row: &AskRow) {
+        self.open().note(row);
+    }
+
     /// Notes that an ask was claimed or deferred; false where it is not open, because an answer to it is being stored, say.
     pub fn update(&self, row: Arc<AskRow>) -> bool {
         let mut open = self.open();

@@ -156,7 +156,7 @@ impl Service {
 
     /// An ask that can be answered and that a request of this caller lists.
     pub fn listed_ask(&self, caller: &Caller, id: &str) -> Option<Arc<AskRow>> {
-        self.asks.get(id).filter(|row| caller.lists(&row.scope))
+        self.asks.get(id).filter(|row| row.stored.holds() && caller.lists(&row.scope))
     }
 
     /// Accounts at a model API that are at their limit.

@@ -118,7 +118,7 @@ impl OpenAsks {
     }
 
     /// Whoever reads what has changed waits for the lock of this.
-    fn note(&self, row: &AskRow) {
+    pub(super) fn note(&self, row: &AskRow) {
         self.changes.note(Change::Ask(row.id.clone(), row.scope.clone()));
         self.changes.note(Change::Session(row.scope.clone(), row.context_id.clone()));
     }

@@ -376,7 +376,10 @@ impl Actor {
         let stored = log.record_end(&deps.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;
-            ask.iter().for_each(|ask| deps.telemetry.asks(log, ask));
+            if let Some(ask) = &ask {
+                deps.asks.note_shown(ask);
+                deps.telemetry.asks(log, ask);
+            }
         } else if let Some(ask) = ask {
             // It was not shown, so nobody can answer it.
             deps.asks.remove(&ask.id);

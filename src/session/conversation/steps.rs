@@ -28,7 +28,10 @@ impl Conversation<'_> {
 
     /// Notes that these asks are shown; where a status is, the session's row is read again by those who show it.
     pub(super) fn note_shown(&self, asks: &[Arc<AskRow>], has_status: bool) {
-        asks.iter().for_each(|row| self.deps.telemetry.asks(self.log, row));
+        for row in asks {
+            self.deps.asks.note_shown(row);
+            self.deps.telemetry.asks(self.log, row);
+        }
         if !has_status {
             return;
         }
