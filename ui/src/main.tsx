@@ -1,0 +1,8 @@
+// The page begins.
+import { render } from "preact";
+import { App } from "./app";
+import * as live from "./live";
+import "./style.css";
+
+live.start();
+render(<App />, document.getElementById("app")!);
