@@ -122,7 +122,7 @@ export function App() {
         <div class="frame">
           <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.querySelector<HTMLElement>("main")?.focus(); }}>To the content</a>
           <Nav here={here === "session" || here === "review" ? "sessions" : here} />
-          <main id="main" tabIndex={-1} class={here}>
+          <main id="main" tabIndex={-1} class={`page-${here}`}>
             <Banner />
             {isReadOnly.value && <p class="notice">This server offers the dashboard for reading only.</p>}
             <Page segments={segments} />

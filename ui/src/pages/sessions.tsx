@@ -57,7 +57,7 @@ function Keys() {
       const place = event.target as HTMLElement;
       if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(place.tagName)) return;
       if (event.key !== "j" && event.key !== "k") return;
-      const rows = [...document.querySelectorAll<HTMLElement>(".session > a")];
+      const rows = [...document.querySelectorAll<HTMLElement>(".entry > a")];
       const at = rows.indexOf(document.activeElement as HTMLElement);
       rows[event.key === "j" ? at + 1 : Math.max(0, at - 1)]?.focus();
     };
@@ -106,7 +106,7 @@ function Row({ session, group, isPeeked, peek }: RowProps) {
   };
   const sign = session.lastSign ?? session.activity.since ?? session.used;
   return (
-    <li class="session">
+    <li class="entry">
       <a href={`#/session/${session.contextId}`} onKeyDown={press} aria-label={`${titleOf(session)}, ${group}`}>
         <Icon name={group} />
         <span class="title" dir="auto">{titleOf(session)}</span>

@@ -8,10 +8,11 @@ const SHOWN = 400;
 const SIGNS = { context: " ", added: "+", removed: "\u2212", hunk: "" };
 
 export function DiffRow({ row }: { row: Row }) {
+  const hasNumber = row.old !== undefined || row.new !== undefined;
   return (
-    <div class={`row ${row.kind}`}>
-      <span class="number" aria-hidden="true">{row.old ?? ""}</span>
-      <span class="number" aria-hidden="true">{row.new ?? ""}</span>
+    <div class={hasNumber ? `row ${row.kind}` : `row bare ${row.kind}`}>
+      {hasNumber && <span class="number" aria-hidden="true">{row.old ?? ""}</span>}
+      {hasNumber && <span class="number" aria-hidden="true">{row.new ?? ""}</span>}
       <span class="sign">{SIGNS[row.kind]}</span>
       <span class="text">{visible(row.text)}</span>
     </div>

@@ -2,7 +2,7 @@
 import { memo } from "preact/compat";
 import { useState } from "preact/hooks";
 import { download, readEvent } from "../api";
-import { clockTime, duration, now } from "../clock";
+import { clockTime, dayAndTime, duration, now } from "../clock";
 import { asks } from "../live";
 import { AskCard, Fields, headline } from "../parts/ask";
 import { Diff } from "../parts/diff";
@@ -35,9 +35,9 @@ export const ItemView = memo(({ item, isMarked, address, replace }: Props) => {
       <p class="aside">
         {item.time && <time dateTime={item.time}>{clockTime(item.time)}</time>}
         <button type="button" class="plain small" aria-expanded={isRaw} aria-label={`Raw event ${item.seq}`} title={`Raw event ${item.seq}`} onClick={() => setRaw(!isRaw)}><Icon name="raw" /></button>
-        <a class="plain small" href={address(item)} aria-label={`Link to event ${item.seq}`} title={`Link to event ${item.seq}`}><Icon name="link" /></a>
+        <a class="plain small direct" href={address(item)} aria-label={`Link to event ${item.seq}`} title={`Link to event ${item.seq}`}><Icon name="link" /></a>
       </p>
-      {isRaw && <Raw task={item.task} seqs={[...new Set([item.seq, item.till])]} />}
+      {isRaw && <Raw task={item.task} seqs={[...new Set([item.seq, item.till])]} time={item.time} address={address(item)} />}
     </article>
   );
 });
@@ -173,12 +173,17 @@ function Whole({ item, replace }: { item: Item; replace: Props["replace"] }) {
 }
 
 /** The events as the server keeps them. */
-function Raw({ task, seqs }: { task: string; seqs: number[] }) {
+function Raw({ task, seqs, time, address }: { task: string; seqs: number[]; time: string | undefined; address: string }) {
   const [events, setEvents] = useState<Json[]>();
   const [error, setError] = useState("");
   if (!events && !error) {
     Promise.all(seqs.map((seq) => readEvent(task, seq))).then((found) => setEvents(found as unknown as Json[]), (failure) => setError(String(failure.message)));
   }
   if (error) return <p class="error" role="alert">{error}</p>;
-  return <pre class="raw" dir="ltr" tabIndex={0} aria-label="raw events">{events ? visible(JSON.stringify(events, null, 2)) : "Reading\u2026"}</pre>;
+  return (
+    <div class="raw-panel">
+      <p class="quiet"><a href={address}>Event {seqs[0]}</a> {dayAndTime(time)}</p>
+      <pre class="raw" dir="ltr" tabIndex={0} aria-label="raw events">{events ? visible(JSON.stringify(events, null, 2)) : "Reading\u2026"}</pre>
+    </div>
+  );
 }
