@@ -47,21 +47,39 @@ const failures = computed(() => [...sessions.value.values()].filter((session) =>
 
 const WAY_OF_KEY: { [key: string]: Way } = { s: "pattern", d: "deny", e: "edit", f: "defer" };
 
+/** After the selected ask has gone the keys rest for so long: a press that was meant for it hits no other one. */
+const REST = 400;
+
 /** The keys of the inbox act on the ask that is selected. */
 function useKeys(list: Ask[]) {
   const [selected, select] = useState<string>();
+  const latest = useRef<{ list: Ask[]; selected: string | undefined }>({ list, selected });
   const handles = useRef(new Map<string, AskHandle>());
-  const current = list.find((ask) => ask.askId === selected) ?? list[0];
+  // What a key means is decided by what is there now, not by what was there when it was drawn last.
+  latest.current.list = list;
+  const choose = (id: string | undefined) => {
+    latest.current.selected = id;
+    select(id);
+  };
+  const isThere = list.some((ask) => ask.askId === selected);
+  const first = list[0]?.askId;
+  useEffect(() => {
+    if (isThere || first === undefined) return;
+    const timer = setTimeout(() => choose(latest.current.list[0]?.askId), selected === undefined ? 0 : REST);
+    return () => clearTimeout(timer);
+  }, [isThere, first === undefined, selected]);
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
       const place = event.target as HTMLElement;
       if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(place.tagName)) return;
-      const at = list.findIndex((ask) => ask.askId === current?.askId);
-      const next = event.key === "j" ? list[at + 1] : event.key === "k" ? list[at - 1] : undefined;
-      const handle = current && handles.current.get(current.askId);
+      const { list: asked, selected: id } = latest.current;
+      const at = asked.findIndex((ask) => ask.askId === id);
+      if (at < 0) return;
+      const next = event.key === "j" ? asked[at + 1] : event.key === "k" ? asked[at - 1] : undefined;
+      const handle = handles.current.get(id!);
       const way = WAY_OF_KEY[event.key];
       if (next) {
-        select(next.askId);
+        choose(next.askId);
         document.querySelector(`[data-ask="${next.askId}"]`)?.scrollIntoView({ block: "nearest" });
       } else if (event.key === "a" && !event.repeat) handle?.once();
       else if (way && handle) {
@@ -71,13 +89,13 @@ function useKeys(list: Ask[]) {
     };
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
-  });
-  return { current, select, handles: handles.current };
+  }, []);
+  return { selected, choose, handles: handles.current };
 }
 
 export function Inbox() {
   const list = waiting.value;
-  const { current, select, handles } = useKeys(list);
+  const { selected, choose, handles } = useKeys(list);
   return (
     <>
       <header class="top">
@@ -87,7 +105,7 @@ export function Inbox() {
       {list.length === 0 && <p class="empty">{isFull.value ? "Nobody waits for you." : "Reading\u2026"}</p>}
       <div class="asks">
         {list.map((ask) => (
-          <AskCard key={ask.askId} ask={ask} isSelected={ask.askId === current?.askId} onSelect={() => select(ask.askId)} handle={(handle) => handles.set(ask.askId, handle)} />
+          <AskCard key={ask.askId} ask={ask} isSelected={ask.askId === selected} onSelect={() => choose(ask.askId)} handle={(handle) => handles.set(ask.askId, handle)} />
         ))}
       </div>
       <Ended />

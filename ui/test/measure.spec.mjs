@@ -1,0 +1,67 @@
+// Figures: a long transcript and many sessions. They are printed, and hold bounds with room for a slow machine.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { World } from "./world.mjs";
+
+let world;
+before(async () => (world = await World.start()));
+after(() => world.stop());
+
+/** Tasks of the main thread above 50 ms since the page was watched. */
+const watch = (page) => page.evaluate(() => {
+  window.slow = [];
+  new PerformanceObserver((list) => window.slow.push(...list.getEntries().map((entry) => Math.round(entry.duration)))).observe({ type: "longtask" });
+});
+
+test("10,000 events open to the last screen, and scroll without the page standing still", async (context) => {
+  const task = await world.send("many 5000");
+  await world.ended(task);
+  const page = await world.page({ at: "sessions" });
+  await page.locator(".entry").first().waitFor();
+  let bytes = 0;
+  const session = await page.context().newCDPSession(page);
+  await session.send("Network.enable");
+  session.on("Network.dataReceived", ({ encodedDataLength, dataLength }) => (bytes += encodedDataLength || dataLength));
+  await watch(page);
+  const took = await page.evaluate(async (address) => {
+    const began = performance.now();
+    location.hash = address;
+    while (!document.querySelector(".item.end")) await new Promise(requestAnimationFrame);
+    return performance.now() - began;
+  }, `#/session/${task.contextId}`);
+  await page.evaluate(async () => {
+    const list = document.querySelector(".virtual");
+    for (let i = 0; i < 200; i++) {
+      list.scrollTop -= 300;
+      await new Promise(requestAnimationFrame);
+    }
+  });
+  const rows = await page.locator(".placed").count();
+  const slow = await page.evaluate(() => window.slow);
+  context.diagnostic(`10,000 events: last screen after ${Math.round(took)} ms, ${Math.round(bytes / 1024)} KiB with 200 steps of scrolling, ${rows} rows in the page, tasks above 50 ms: ${JSON.stringify(slow)}`);
+  assert.ok(took < 1000, `${took} ms`);
+  assert.ok(rows < 120, `${rows} rows`);
+  await page.context().close();
+});
+
+test("500 sessions stand in the list, and little is sent where few change", async (context) => {
+  const tasks = [];
+  for (let i = 0; i < 500; i++) tasks.push(await world.send(`quick session ${i}`));
+  await world.ended(tasks.at(-1));
+  for (const task of tasks.slice(-20)) await world.ended(task);
+  const page = await world.page({ at: "sessions" });
+  const began = Date.now();
+  await page.locator(".entry").nth(50).waitFor();
+  const shown = Date.now() - began;
+  let bytes = 0;
+  const session = await page.context().newCDPSession(page);
+  await session.send("Network.enable");
+  session.on("Network.dataReceived", ({ dataLength }) => (bytes += dataLength));
+  const from = Date.now();
+  for (let i = 0; i < 5; i++) await world.ended(await world.send(`quick ${i}`, tasks[i].contextId));
+  const seconds = (Date.now() - from) / 1000;
+  const rate = bytes / 1024 / Math.max(1, seconds);
+  context.diagnostic(`500 sessions: list after ${shown} ms; ${rate.toFixed(1)} KiB/s while five of them had a turn`);
+  assert.ok(rate < 50, `${rate} KiB/s`);
+  await page.context().close();
+});
