@@ -10,6 +10,7 @@ let requests = 0;
 const waiting = new Map();
 const prompts = [];
 let wake = () => {};
+let interrupt = () => {};
 
 const assistant = (...content) =>
   write({ type: "assistant", message: { id: `m${++calls}`, role: "assistant", model, content } });
@@ -136,11 +137,10 @@ function hear(line) {
   const message = JSON.parse(line);
   if (message.type === "control_request") {
     const { request_id } = message;
+    write({ type: "control_response", response: { subtype: "success", request_id, response: {} } });
     if (message.request?.subtype === "interrupt") {
-      write({ type: "control_response", response: { subtype: "success", request_id, response: {} } });
-      end("Interrupted.");
-    } else {
-      write({ type: "control_response", response: { subtype: "success", request_id, response: {} } });
+      write({ type: "result", subtype: "error_during_execution", is_error: false });
+      interrupt();
     }
   } else if (message.type === "control_response") {
     const { request_id, response } = message.response ?? {};
@@ -160,5 +160,5 @@ for (;;) {
   const text = prompts.shift().trim();
   write({ type: "system", subtype: "init", session_id: "11111111-1111-4111-8111-111111111111", model });
   const scene = scenes[/[a-z]+/.exec(text)?.[0]] ?? scenes.quick;
-  await scene(text);
+  await Promise.race([scene(text), new Promise((resolve) => (interrupt = resolve))]);
 }

@@ -113,6 +113,7 @@ test("a review is collected on lines and reaches the agent as one message, witho
   const page = await world.page({ at: `review/${session.id}` });
   await page.getByRole("button", { name: "Comment on line 2" }).focus();
   await page.keyboard.press("Enter");
+  await page.locator("textarea:focus").waitFor();
   await page.keyboard.type("Why not checked?");
   await page.keyboard.press("Enter");
   await page.locator(".comment").getByText("Why not checked?").waitFor();

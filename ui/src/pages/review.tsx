@@ -181,10 +181,10 @@ function Line({ row, side, choose }: { row: Row; side: "old" | "new" | undefined
   );
 }
 
+const focus = (field: HTMLElement | null) => field?.focus();
+
 function Draft({ place, add, cancel }: { place: Place; add: (text: string) => void; cancel: () => void }) {
   const [text, setText] = useState("");
-  const field = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => field.current?.focus(), []);
   const press = (event: KeyboardEvent) => {
     if (event.key === "Escape") cancel();
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -196,7 +196,7 @@ function Draft({ place, add, cancel }: { place: Place; add: (text: string) => vo
   const label = ends[0] === ends[1] ? `Comment on line ${ends[1]}` : `Comment on lines ${ends[0]} to ${ends[1]}`;
   return (
     <div class="draft">
-      <textarea ref={field} rows={2} dir="auto" aria-label={label} placeholder={label} value={text} onInput={(event) => setText(event.currentTarget.value)} onKeyDown={press} />
+      <textarea ref={focus} rows={2} dir="auto" aria-label={label} placeholder={label} value={text} onInput={(event) => setText(event.currentTarget.value)} onKeyDown={press} />
       <div class="answers"><button type="button" class="primary" onClick={() => add(text)}>Add</button><button type="button" onClick={cancel}>Cancel <kbd>Esc</kbd></button></div>
     </div>
   );

@@ -64,6 +64,13 @@ export function VirtualList<T extends { key: string }>({ rows, render, label, on
     }
   }, [tops]);
 
+  // Without a target the place is the end.
+  useLayoutEffect(() => {
+    if (target) return;
+    isSticky.current = true;
+    place.current!.scrollTop = place.current!.scrollHeight;
+  }, [target === undefined]);
+
   useLayoutEffect(() => {
     const at = target ? rows.findIndex(({ key }) => key === target.key) : -1;
     if (at < 0) return;

@@ -33,12 +33,12 @@ export function TimeLine({ items, last, task, jump, at }: Props) {
     <div class="timeline">
       <div class="track">
         <input type="range" min={1} max={Math.max(1, last)} value={at} aria-label="Place in the log" aria-valuetext={`event ${at} of ${last}`} onChange={(event) => jump(Number(event.currentTarget.value))} />
-        <div class="marks" aria-hidden="true">{marks.slice(-300).map(({ mark, seq }) => <i key={seq} class={mark} style={{ left: `${(seq / Math.max(1, last)) * 100}%` }} />)}</div>
+        <div class="marks" aria-hidden="true">{marks.slice(-300).map(({ mark, seq }) => <i key={seq} class={`at-${mark}`} style={{ left: `${(seq / Math.max(1, last)) * 100}%` }} />)}</div>
       </div>
       {(["ask", "error", "edit"] as const).map((mark) => (
         <span key={mark} class="jumps">
           <button type="button" class="plain small" aria-label={`Previous ${mark}`} disabled={!marks.some((one) => one.mark === mark && one.seq < at)} onClick={() => next(mark, -1)}>{"\u2039"}</button>
-          <span class={`name ${mark}`}>{mark}s</span>
+          <span>{mark}s</span>
           <button type="button" class="plain small" aria-label={`Next ${mark}`} disabled={!marks.some((one) => one.mark === mark && one.seq > at)} onClick={() => next(mark, 1)}>{"\u203a"}</button>
         </span>
       ))}
