@@ -107,7 +107,7 @@ function Row({ session, group, isPeeked, peek }: RowProps) {
   const sign = session.lastSign ?? session.activity.since ?? session.used;
   return (
     <li class="entry">
-      <a href={`#/session/${session.contextId}`} onKeyDown={press} aria-label={`${titleOf(session)}, ${group}`}>
+      <a href={`#/session/${session.contextId}`} onKeyDown={press}>
         <Icon name={group} />
         <span class="title" dir="auto">{titleOf(session)}</span>
         <span class="now" dir="auto">{nowOf(session)}</span>
