@@ -129,9 +129,13 @@ const scenes = {
     await new Promise(() => {});
   },
   async quick(text) {
-    end(`Done: ${text.slice(6)}`);
+    say(`Done: ${text}`);
+    end(`Done: ${text}`);
   },
 };
+
+/** Words of a person that begin a scene, for pictures. */
+const WORDS = { install: "bash", correct: "edit", choose: "question", fix: "work", watch: "hang", deploy: "fail" };
 
 function hear(line) {
   const message = JSON.parse(line);
@@ -159,6 +163,7 @@ for (;;) {
   while (prompts.length === 0) await new Promise((resolve) => (wake = resolve));
   const text = prompts.shift().trim();
   write({ type: "system", subtype: "init", session_id: "11111111-1111-4111-8111-111111111111", model });
-  const scene = scenes[/[a-z]+/.exec(text)?.[0]] ?? scenes.quick;
+  const word = /[a-z]+/.exec(text.toLowerCase())?.[0] ?? "";
+  const scene = scenes[WORDS[word] ?? word] ?? scenes.quick;
   await Promise.race([scene(text), new Promise((resolve) => (interrupt = resolve))]);
 }

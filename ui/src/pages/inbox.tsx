@@ -4,12 +4,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../announce";
 import { readAsk } from "../api";
 import { since } from "../clock";
+import { want } from "../heads";
 import { asks, isFull, onAskGone, sessions } from "../live";
 import { actor, AskCard, type AskHandle, headline, type Way } from "../parts/ask";
 import { Icon } from "../parts/icons";
 import { visible } from "../text/visible";
 import type { Ask } from "../types";
-import { groupOf, titleOf } from "./rows";
+import { groupOf, nowOf, titleOf } from "./rows";
 
 /** How many ended asks are shown, and for how long. */
 const SHOWN = 5;
@@ -114,9 +115,9 @@ export function Inbox() {
           <h2>Failed</h2>
           <ul class="lines">
             {failures.value.slice(0, 20).map((session) => (
-              <li key={session.id}>
+              <li key={session.id} ref={() => want(session)}>
                 <a href={`#/session/${session.contextId}`}><Icon name="failed" /> <span dir="auto">{titleOf(session)}</span></a>
-                <span class="quiet" dir="auto">{visible(session.now ?? "")}</span> <span class="quiet">{since(session.used)}</span>
+                <span class="quiet" dir="auto">{nowOf(session)}</span> <span class="quiet">{since(session.used)}</span>
               </li>
             ))}
           </ul>

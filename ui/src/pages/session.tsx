@@ -3,6 +3,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { announce } from "../announce";
 import { cancelTask, download, may, readSession } from "../api";
 import { since } from "../clock";
+import { want } from "../heads";
 import { sessions } from "../live";
 import { Composer } from "../parts/composer";
 import { Icon } from "../parts/icons";
@@ -39,6 +40,7 @@ function Open({ session, task, seq }: { session: Session; task: string | undefin
   const [target, setTarget] = useState<{ key: string; wish: number }>();
   const [at, setAt] = useState<number>();
   useEffect(() => () => log.close(), [log]);
+  useEffect(() => want(session), [session.contextId]);
   const jump = async (toTask: string, toSeq: number) => {
     const isThere = () => log.items.value.findLast((item) => item.task === toTask && item.seq <= toSeq && item.seq >= (log.rangeOf(toTask)?.first ?? Infinity));
     const range = log.rangeOf(toTask);

@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { announce } from "../announce";
 import { cancelTask, may, Refused, removeSession } from "../api";
 import { since } from "../clock";
+import { want } from "../heads";
 import { isFull, sessions } from "../live";
 import { AskCard } from "../parts/ask";
 import { Icon } from "../parts/icons";
@@ -25,7 +26,7 @@ const grouped = computed(() => {
 });
 
 const fits = (session: Session, words: string) =>
-  words === "" || [session.title, session.now, session.agent, session.caller, session.contextId, session.workspace].join(" ").toLowerCase().includes(words.toLowerCase());
+  words === "" || [titleOf(session), session.now, session.agent, session.caller, session.contextId, session.workspace].join(" ").toLowerCase().includes(words.toLowerCase());
 
 export function Sessions() {
   const [filter, setFilter] = useState("");
@@ -104,6 +105,7 @@ function Row({ session, group, isPeeked, peek }: RowProps) {
       peek();
     }
   };
+  useEffect(() => want(session), [session.contextId]);
   const sign = session.lastSign ?? session.activity.since ?? session.used;
   return (
     <li class="entry">
@@ -115,7 +117,7 @@ function Row({ session, group, isPeeked, peek }: RowProps) {
         <span class={session.live ? "process live" : "process"} title={session.live ? "its process is there" : "no process"}>{session.live ? "process" : ""}</span>
         <time dateTime={sign} title="last sign of life">{since(sign)}</time>
       </a>
-      <button type="button" class="plain small" aria-expanded={isPeeked} aria-label={`Look at ${titleOf(session)}`} onClick={peek}>{isPeeked ? "Less" : "Peek"}</button>
+      <button type="button" class="plain small" aria-expanded={isPeeked} aria-label={`${isPeeked ? "Less" : "Peek"}: ${titleOf(session)}`} onClick={peek}>{isPeeked ? "Less" : "Peek"}</button>
       {isPeeked && <Peek session={session} />}
     </li>
   );
