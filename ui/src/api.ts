@@ -82,6 +82,7 @@ const post = <T>(path: string, body: Json) => json<T>(path, { method: "POST", bo
 const at = (agent: string) => `/agents/${encodeURIComponent(agent)}`;
 
 export const readSystem = () => json<{ [name: string]: Json }>("/api/v1/system");
+export const readTokens = () => json<{ [name: string]: Json }>("/api/v1/tokens");
 export const readReady = () => json<{ [name: string]: Json }>("/ready");
 export const readUsage = () => json<{ [name: string]: Json }>("/api/v1/usage");
 export const readCard = (agent: string) =>

@@ -3,7 +3,7 @@ import { effect } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { announce, announcement } from "./announce";
-import { isReadOnly, readSystem, signOut, system, token } from "./api";
+import { isReadOnly, readSystem, system, token } from "./api";
 import { asks, link, tryAgain } from "./live";
 import { Agents } from "./pages/agents";
 import { Inbox } from "./pages/inbox";
@@ -14,8 +14,8 @@ import { SignIn } from "./pages/signin";
 import { SystemPage } from "./pages/system";
 import { Usage } from "./pages/usage";
 import { Icon } from "./parts/icons";
+import { Settings } from "./parts/settings";
 import { go, route } from "./router";
-import { nextTheme, theme } from "./theme";
 
 const PLACES: [string, string][] = [
   ["inbox", "Inbox"],
@@ -61,12 +61,7 @@ function Nav({ here }: { here: string }) {
       </ul>
       <div class="foot">
         <Link />
-        <button type="button" class="plain" onClick={nextTheme} aria-label={`Colours: ${theme.value}. Change`} title={`Colours: ${theme.value}`}>
-          <Icon name="theme" /> <span>{theme.value}</span>
-        </button>
-        <button type="button" class="plain" onClick={() => signOut()} aria-label="Sign out" title="Sign out">
-          <Icon name="out" /> <span>Sign out</span>
-        </button>
+        <Settings />
       </div>
     </nav>
   );

@@ -33,6 +33,7 @@ function List({ rows }: { rows: Json[] }) {
 }
 
 export function Facts({ fields }: { fields: Fields }) {
+  if (Object.keys(fields).length === 0) return <span class="quiet">none</span>;
   return <dl class="facts">{Object.entries(fields).map(([name, value]) => <div key={name}><dt>{words(name)}</dt><dd><Value value={value} /></dd></div>)}</dl>;
 }
 

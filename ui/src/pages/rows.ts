@@ -4,9 +4,10 @@ import { asks } from "../live";
 import { visible } from "../text/visible";
 import type { Session } from "../types";
 
-export type Group = "needs" | "failed" | "running" | "queued" | "done";
+export type Group = "pinned" | "needs" | "failed" | "running" | "queued" | "done";
 
 export const GROUPS: [Group, string][] = [
+  ["pinned", "Pinned"],
   ["needs", "Needs you"],
   ["failed", "Failed"],
   ["running", "Running"],

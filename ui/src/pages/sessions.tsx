@@ -9,6 +9,7 @@ import { isFull, sessions } from "../live";
 import { AskCard } from "../parts/ask";
 import { Icon } from "../parts/icons";
 import { NewMessage } from "../parts/composer";
+import { pins, togglePin } from "../pins";
 import { go } from "../router";
 import type { Session } from "../types";
 import { waiting } from "./inbox";
@@ -21,7 +22,7 @@ const SHOWN = 60;
 const grouped = computed(() => {
   const groups = new Map<Group, Session[]>(GROUPS.map(([group]) => [group, []]));
   const all = [...sessions.value.values()].sort((one, other) => other.used.localeCompare(one.used));
-  for (const session of all) groups.get(groupOf(session))!.push(session);
+  for (const session of all) groups.get(pins.value.includes(session.id) ? "pinned" : groupOf(session))!.push(session);
   return groups;
 });
 
@@ -83,7 +84,7 @@ function GroupList({ group, title, rows, peeked, peek }: ListProps) {
       <h2><Icon name={group} /> {title} <span class="quiet">{rows.length}</span></h2>
       <ul>
         {rows.slice(0, most).map((session) => (
-          <Row key={session.id} session={session} group={group} isPeeked={peeked === session.id} peek={() => peek(peeked === session.id ? undefined : session.id)} />
+          <Row key={session.id} session={session} group={groupOf(session)} isPeeked={peeked === session.id} peek={() => peek(peeked === session.id ? undefined : session.id)} />
         ))}
       </ul>
       {rows.length > most && <button type="button" class="plain" onClick={() => setMost(most + SHOWN)}>{rows.length - most} more</button>}
@@ -108,7 +109,7 @@ function Row({ session, group, isPeeked, peek }: RowProps) {
   useEffect(() => want(session), [session.contextId]);
   const sign = session.lastSign ?? session.activity.since ?? session.used;
   return (
-    <li class="entry">
+    <li class={`entry ${group}`}>
       <a href={`#/session/${session.contextId}`} onKeyDown={press}>
         <Icon name={group} />
         <span class="title" dir="auto">{titleOf(session)}</span>
@@ -150,6 +151,7 @@ export function SessionButtons({ session }: { session: Session }) {
     <div class="answers">
       <a class="button" href={`#/session/${session.contextId}`}>Open</a>
       <a class="button" href={`#/review/${session.id}`}>Review changes</a>
+      <button type="button" aria-pressed={pins.value.includes(session.id)} onClick={() => togglePin(session.id)}>{pins.value.includes(session.id) ? "Unpin" : "Pin"}</button>
       {may("send") && task && <button type="button" onClick={() => attempt(cancelTask(session.agent, task), "stopped")}>Stop</button>}
       {may("send") && !isSure && <button type="button" class="danger" onClick={() => setSure(true)}>Remove{"\u2026"}</button>}
       {isSure && (

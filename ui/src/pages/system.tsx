@@ -1,7 +1,8 @@
 // How the server is: health, queue, processes, limits, errors, audit.
 import { useEffect, useState } from "preact/hooks";
-import { readReady, readSystem } from "../api";
+import { readReady, readSystem, readTokens } from "../api";
 import { now } from "../clock";
+import { Settings } from "../parts/settings";
 import type { Json } from "../types";
 import { Sections } from "./facts";
 
@@ -11,6 +12,9 @@ const EVERY = 10_000;
 export function SystemPage() {
   const [fields, setFields] = useState<{ [name: string]: Json }>();
   const [error, setError] = useState("");
+  const [tokens, setTokens] = useState<{ [name: string]: Json }>();
+  // Only an admin may list them.
+  useEffect(() => void readTokens().then(setTokens, () => {}), []);
   const turn = Math.floor(now.value / EVERY);
   useEffect(() => {
     readSystem()
@@ -21,7 +25,11 @@ export function SystemPage() {
     <>
       <header class="top"><h1 tabIndex={-1}>System</h1></header>
       {error && <p class="error" role="alert">{error}</p>}
-      {fields && <Sections fields={fields} />}
+      <div class="settings answers"><Settings /></div>
+      <div class="cards">
+        {fields && <Sections fields={fields} />}
+        {tokens && <Sections fields={{ tokens: tokens.tokens ?? [] }} />}
+      </div>
     </>
   );
 }
