@@ -33,6 +33,7 @@ export class Log {
   private arrived: LogEvent[] = [];
   private frame = 0;
   private isBusy = false;
+  private reading: Promise<void> = Promise.resolve();
   private isClosed = false;
 
   constructor(
@@ -64,7 +65,7 @@ export class Log {
       this.tasks.value = (found.tasks ?? []).sort((one, other) => one.id.localeCompare(other.id));
       const wanted = task ?? this.newest?.id;
       if (wanted) await this.load(wanted, seq);
-    });
+    }, true);
   }
 
   private async load(task: string, seq?: number): Promise<void> {
@@ -159,7 +160,7 @@ export class Log {
   }
 
   /** Newer events, of this task or the one after it. */
-  async newer(): Promise<void> {
+  async newer(isWish = false): Promise<void> {
     if (this.isAtEnd.value) return;
     await this.attempt(async () => {
       const last = this.segments.at(-1);
@@ -180,12 +181,13 @@ export class Log {
         this.refold([segment]);
         this.hearNewest();
       }
-    });
+    }, isWish);
   }
 
   /** A task that has just begun joins. */
   async refresh(): Promise<void> {
-    if (this.isBusy) return;
+    // The first reading has the tasks as well.
+    await this.reading;
     const wasAtEnd = this.isAtEnd.value;
     const known = this.newest?.id;
     const found = await readTasks(this.agent, `contextId=${encodeURIComponent(this.contextId)}&pageSize=100&historyLength=0`).catch(() => undefined);
@@ -193,11 +195,19 @@ export class Log {
     this.tasks.value = (found.tasks ?? []).sort((one, other) => one.id.localeCompare(other.id));
     if (this.newest?.id === known) return;
     this.refold([]);
-    if (wasAtEnd) await (this.segments.length === 0 ? this.open() : this.newer());
+    if (wasAtEnd) await (this.segments.length === 0 ? this.open() : this.newer(true));
   }
 
-  private async attempt(work: () => Promise<void>): Promise<void> {
-    if (this.isBusy) return;
+  /** One reading at a time; what a person asked for waits for the one before it, what scrolling asked for does not. */
+  private async attempt(work: () => Promise<void>, isWish = false): Promise<void> {
+    if (this.isBusy && !isWish) return;
+    const before = this.reading;
+    this.reading = before.then(() => this.read(work));
+    await this.reading;
+  }
+
+  private async read(work: () => Promise<void>): Promise<void> {
+    if (this.isClosed) return;
     this.isBusy = true;
     this.isLoading.value = true;
     try {
