@@ -19,7 +19,7 @@ try {
     const page = await world.page(options);
     await page.locator(".link.live").waitFor();
     for (const [at, path] of Object.entries(places)) {
-      await page.goto(`${world.ui ?? world.url}/ui/#/${path}`);
+      await page.goto(`${world.ui}/ui/#/${path}`);
       await page.locator({ inbox: "[data-ask]", sessions: ".entry", session: ".item.end", review: ".file", agents: ".skills li", usage: ".card", system: ".card" }[at]).first().waitFor();
       await page.screenshot({ path: `${folder}/${at}-${name}.png` });
     }

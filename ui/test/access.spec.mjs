@@ -108,7 +108,7 @@ for (const colorScheme of ["light", "dark"]) {
     await page.locator("[data-ask]").first().waitFor();
     const serious = [];
     for (const at of ["inbox", "sessions", `session/${task.contextId}`, `review/${session.id}`, "agents", "usage", "system"]) {
-      await page.goto(`${world.ui ?? world.url}/ui/#/${at}`);
+      await page.goto(`${world.ui}/ui/#/${at}`);
       await page.locator("main h1").waitFor();
       if (at.startsWith("session/")) await page.locator(".item.end").waitFor();
       if (at.startsWith("review/")) await page.locator(".file").first().waitFor();

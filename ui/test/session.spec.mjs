@@ -32,10 +32,10 @@ test("what a hostile agent says is text: nothing runs, nothing is loaded, invisi
   const task = await world.send("hostile");
   const page = await world.page({ at: "sessions", viewport: { width: 1280, height: 2000 } });
   const foreign = [];
-  page.on("request", (request) => new URL(request.url()).origin === (world.ui ?? world.url) || request.url().startsWith("data:") || foreign.push(request.url()));
+  page.on("request", (request) => new URL(request.url()).origin === world.ui || request.url().startsWith("data:") || foreign.push(request.url()));
   const ask = await world.ask("bash");
   await world.api(`/api/v1/asks/${ask.askId}`, { decision: "deny" });
-  await page.goto(`${world.ui ?? world.url}/ui/#/session/${task.contextId}`);
+  await page.goto(`${world.ui}/ui/#/session/${task.contextId}`);
   await page.locator(".item.end").waitFor();
   const text = await page.locator(".virtual").innerText();
   assert.match(text, /<script>window\.hacked=1<\/script>/);

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { serve } from "../dev/serve.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const program = process.env.PILOTHOUSE_BIN ?? join(root, "target/debug/pilothouse");
@@ -46,6 +47,8 @@ export class World {
   static async start(more) {
     const world = new World(more);
     await world.serve();
+    // With UI_DIST the page is that of `dist`, whatever the program holds.
+    if (process.env.UI_DIST) world.pages = await serve(world.url);
     world.browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
     return world;
   }
@@ -63,11 +66,12 @@ export class World {
       return existsSync(said);
     }, "the server starts");
     this.url = JSON.parse(readFileSync(said, "utf8")).url;
-    if (process.env.UI_MOCK && !this.mock) {
-      this.mock = spawn("node", [join(root, "ui/dev/mock.mjs")], { env: { ...process.env, PORT: "2409", PILOTHOUSE_URL: this.url }, stdio: "ignore" });
-      this.ui = "http://127.0.0.1:2409";
-    }
     await until(() => fetch(`${this.url}/health`).then((reply) => reply.ok, () => false), "the server answers");
+  }
+
+  /** Where the page is. */
+  get ui() {
+    return this.pages ? `http://127.0.0.1:${this.pages.address().port}` : this.url;
   }
 
   async halt() {
@@ -78,7 +82,8 @@ export class World {
 
   async stop() {
     await this.browser?.close();
-    this.mock?.kill();
+    this.pages?.close();
+    this.pages?.closeAllConnections();
     if (this.server.exitCode === null) await this.halt();
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -116,7 +121,7 @@ export class World {
     page.problems = [];
     page.on("pageerror", (error) => page.problems.push(String(error)));
     page.on("console", (line) => /Content Security|TrustedHTML|Trusted Type/i.test(line.text()) && page.problems.push(line.text()));
-    await page.goto(`${this.ui ?? this.url}/ui/#/${at}`);
+    await page.goto(`${this.ui}/ui/#/${at}`);
     await page.getByLabel("Token").fill(token);
     await page.keyboard.press("Enter");
     return page;
