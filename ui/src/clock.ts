@@ -28,8 +28,11 @@ export function duration(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : length(ms);
 }
 
+// A formatter is made once: making one for each row is most of the work of showing a row.
+const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
 export function clockTime(time: string | undefined): string {
-  return time ? new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" }) : "";
+  return time ? CLOCK.format(new Date(time)) : "";
 }
 
 export function dayAndTime(time: string | undefined): string {

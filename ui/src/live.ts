@@ -37,6 +37,8 @@ let running: AbortController | undefined;
 let retry: ReturnType<typeof setTimeout> | undefined;
 let tries = 0;
 let lastBytes = 0;
+/** After a reset: the rows that came since. All others go when the last one is here, so that nothing flickers. */
+let told: Set<string> | undefined;
 
 /** Hears each event of a task after this one, until the returned function is called. */
 export function follow(task: string, after: number, hear: Hear): () => void {
@@ -142,18 +144,18 @@ interface Rows<T> {
 
 function take(name: string, data: unknown): void {
   if (name === "reset") {
-    isFull.value = false;
-    asks.value = new Map();
-    sessions.value = new Map();
+    told = new Set();
   } else if (name === "asks") {
     takeAsks(data as Rows<Ask>);
   } else if (name === "sessions") {
-    const { rows = [], gone = [] } = data as Rows<Session>;
-    const next = new Map(sessions.value);
-    for (const row of rows) next.set(row.id, row);
-    for (const id of gone) next.delete(id);
-    sessions.value = next;
+    takeSessions(data as Rows<Session>);
   } else if (name === "full") {
+    if (told) {
+      const left = (ids: Iterable<string>) => [...ids].filter((id) => !told!.has(id));
+      takeAsks({ gone: left(asks.value.keys()) });
+      takeSessions({ gone: left(sessions.value.keys()) });
+    }
+    told = undefined;
     isFull.value = true;
   } else if (name === "task") {
     const { task, seq, event } = data as { task: string; seq: number; event: StreamResponse };
@@ -164,9 +166,22 @@ function take(name: string, data: unknown): void {
   }
 }
 
+function takeSessions({ rows = [], gone = [] }: Rows<Session>): void {
+  const next = new Map(sessions.value);
+  for (const row of rows) {
+    next.set(row.id, row);
+    told?.add(row.id);
+  }
+  for (const id of gone) next.delete(id);
+  sessions.value = next;
+}
+
 function takeAsks({ rows = [], gone = [] }: Rows<Ask>): void {
   const next = new Map(asks.value);
-  for (const row of rows) next.set(row.askId, row);
+  for (const row of rows) {
+    next.set(row.askId, row);
+    told?.add(row.askId);
+  }
   for (const id of gone) {
     const ask = next.get(id);
     next.delete(id);

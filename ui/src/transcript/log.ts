@@ -1,8 +1,9 @@
 // The part of a session's log that is in the page: a run of events, longer at both ends on demand.
 import { batch, signal } from "@preact/signals";
 import { readEvents, readTasks } from "../api";
+import { heads } from "../heads";
 import { follow } from "../live";
-import type { LogEvent, Task } from "../types";
+import type { EventPage, LogEvent, Task } from "../types";
 import { fold, type Item } from "./fold";
 
 /** Events of one page. */
@@ -61,16 +62,26 @@ export class Log {
   /** Begins with the end of the newest task, or around an event. */
   async open(task?: string, seq?: number): Promise<void> {
     await this.attempt(async () => {
-      const found = await readTasks(this.agent, `contextId=${encodeURIComponent(this.contextId)}&pageSize=100&historyLength=0`);
-      this.tasks.value = (found.tasks ?? []).sort((one, other) => one.id.localeCompare(other.id));
+      // What is probably the newest task is read beside the list of them, so that nobody waits for one after the other.
+      const guess = task ?? heads.value.get(this.contextId)?.id;
+      const [tasks, page] = await Promise.all([this.readTasks(), guess ? this.readPage(guess, seq) : undefined]);
+      this.tasks.value = tasks;
       const wanted = task ?? this.newest?.id;
-      if (wanted) await this.load(wanted, seq);
+      if (wanted) this.begin(wanted, page && wanted === guess ? page : await this.readPage(wanted, seq));
     }, true);
   }
 
-  private async load(task: string, seq?: number): Promise<void> {
+  private async readTasks(): Promise<Task[]> {
+    const found = await readTasks(this.agent, `contextId=${encodeURIComponent(this.contextId)}&pageSize=100&historyLength=0`);
+    return (found.tasks ?? []).sort((one, other) => one.id.localeCompare(other.id));
+  }
+
+  private readPage(task: string, seq?: number): Promise<EventPage> {
     const query = seq === undefined ? `tail=1&limit=${PAGE}` : `after=${Math.max(0, seq - PAGE / 2)}&limit=${PAGE}`;
-    const page = await readEvents(task, `${query}&bodies=short`);
+    return readEvents(task, `${query}&bodies=short`);
+  }
+
+  private begin(task: string, page: EventPage): void {
     if (this.isClosed) return;
     this.segments = [{ task, events: page.events, last: page.last, isFromStart: (page.events[0]?.seq ?? 1) <= Math.max(1, page.first), items: [] }];
     this.refold(this.segments);
@@ -190,9 +201,9 @@ export class Log {
     await this.reading;
     const wasAtEnd = this.isAtEnd.value;
     const known = this.newest?.id;
-    const found = await readTasks(this.agent, `contextId=${encodeURIComponent(this.contextId)}&pageSize=100&historyLength=0`).catch(() => undefined);
+    const found = await this.readTasks().catch(() => undefined);
     if (!found || this.isClosed) return;
-    this.tasks.value = (found.tasks ?? []).sort((one, other) => one.id.localeCompare(other.id));
+    this.tasks.value = found;
     if (this.newest?.id === known) return;
     this.refold([]);
     if (wasAtEnd) await (this.segments.length === 0 ? this.open() : this.newer(true));
