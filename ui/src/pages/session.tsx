@@ -67,7 +67,7 @@ function Open({ session, task, seq }: { session: Session; task: string | undefin
         onStart={() => void log.older()}
         onEnd={(isAtEnd) => isAtEnd && void log.newer()}
         render={(item) => (
-          <ItemView item={item} isMarked={target?.key === item.key} address={(one) => `#/session/${session.contextId}/${one.task}/${one.seq}`} replace={(of, whole) => log.replace(of, whole)} />
+          <ItemView item={item} isMarked={target?.key === item.key} contextId={session.contextId} replace={log.replace} />
         )}
       />
       {log.isLoading.value && log.items.value.length === 0 && <p class="empty">Reading{"\u2026"}</p>}

@@ -18,7 +18,7 @@ import type { Item, Tool } from "./fold";
 interface Props {
   item: Item;
   isMarked: boolean;
-  address: (item: Item) => string;
+  contextId: string;
   /** Puts whole events in the place of cut ones. */
   replace: (task: string, whole: LogEvent[]) => void;
 }
@@ -27,7 +27,8 @@ const LABELS: { [kind in Item["kind"]]: string } = {
   prompt: "message", text: "agent", thought: "thinking", tool: "tool", ask: "question", note: "note", changes: "changed files", file: "file", end: "end of the turn",
 };
 
-export const ItemView = memo(({ item, isMarked, address, replace }: Props) => {
+export const ItemView = memo(({ item, isMarked, contextId, replace }: Props) => {
+  const address = `#/session/${contextId}/${item.task}/${item.seq}`;
   const [isRaw, setRaw] = useState(false);
   return (
     <article class={`item ${item.kind}${isMarked ? " marked" : ""}`} aria-label={LABELS[item.kind]} data-seq={item.seq}>
@@ -35,9 +36,9 @@ export const ItemView = memo(({ item, isMarked, address, replace }: Props) => {
       <p class="aside">
         {item.time && <time dateTime={item.time}>{clockTime(item.time)}</time>}
         <button type="button" class="plain small" aria-expanded={isRaw} aria-label={`Raw event ${item.seq}`} title={`Raw event ${item.seq}`} onClick={() => setRaw(!isRaw)}><Icon name="raw" /></button>
-        <a class="plain small direct" href={address(item)} aria-label={`Link to event ${item.seq}`} title={`Link to event ${item.seq}`}><Icon name="link" /></a>
+        <a class="plain small direct" href={address} aria-label={`Link to event ${item.seq}`} title={`Link to event ${item.seq}`}><Icon name="link" /></a>
       </p>
-      {isRaw && <Raw task={item.task} seqs={[...new Set([item.seq, item.till])]} time={item.time} address={address(item)} />}
+      {isRaw && <Raw task={item.task} seqs={[...new Set([item.seq, item.till])]} time={item.time} address={address} />}
     </article>
   );
 });

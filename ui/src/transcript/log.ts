@@ -232,11 +232,11 @@ export class Log {
   }
 
   /** Replaces cut events by whole ones. */
-  replace(task: string, whole: LogEvent[]): void {
+  readonly replace = (task: string, whole: LogEvent[]): void => {
     const segment = this.segments.find((one) => one.task === task);
     if (!segment) return;
     const bySeq = new Map(whole.map((event) => [event.seq, event]));
     segment.events = segment.events.map((event) => bySeq.get(event.seq) ?? event);
     this.refold([segment]);
-  }
+  };
 }
