@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-clients test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench bench-repository fmt clean
+.PHONY: help run ui dev dev-safe test test-fast test-claude test-agents test-clients test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples recording conformance check fuzz soak bench bench-repository fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -12,6 +12,9 @@ run: ## build and serve: Claude Code where it is found and has a credential, els
 	@tools/bubblewrap.sh
 	@tools/build.sh
 	@exec $(BIN) serve $(ARGS)
+
+ui: ## build the page of the dashboard (npm); the next build of the program holds it
+	@exec tools/ui.sh
 
 dev: ## serve a debug build; rebuild and restart when a source changes
 	@tools/bubblewrap.sh

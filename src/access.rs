@@ -1,7 +1,7 @@
 //! Who calls, what they may see, how often.
 //!
 //! Closed by default: a bearer token, compared in constant time; a `Host` that is ours, so that no web
-//! page reaches the server by a name it made up; an `Origin` only where the operator listed it.
+//! page reaches the server by a name it made up; an `Origin` only where the operator listed it, or of our own page.
 
 mod caller;
 mod denied;
@@ -10,6 +10,7 @@ mod grant;
 mod guesses;
 mod oidc;
 mod rate;
+mod rules;
 mod secret;
 mod tokens;
 
@@ -20,14 +21,14 @@ pub use grant::Grant;
 pub use oidc::Oidc;
 pub use secret::{Token, new_link, new_secret};
 
-use crate::config::{self, ANYBODY, Config, TokenScope};
+use crate::config::{ANYBODY, Config, TokenScope};
 use crate::store::{CallerFilter, Scope, TokenRow};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use guesses::Guesses;
-use ipnet::IpNet;
 use parking_lot::RwLock;
 use rate::Windows;
+use rules::Rules;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -61,36 +62,6 @@ pub struct Access {
     oidc: Option<Arc<Oidc>>,
     anybody: Arc<Grant>,
     warned_of_proxy: AtomicBool,
-}
-
-/// What the configuration says of who may call; replaced whole when it is read again.
-struct Rules {
-    required: bool,
-    hosts: Vec<String>,
-    any_host: bool,
-    origins: Vec<String>,
-    proxies: Vec<IpNet>,
-}
-
-impl Rules {
-    fn new(config: &Config) -> Self {
-        let server = &config.server;
-        let hosts: Vec<_> = ["localhost", &server.host]
-            .into_iter()
-            .chain(server.public_url.as_deref().and_then(host_of_url))
-            .chain(server.allowed_hosts.iter().map(String::as_str))
-            .map(bare_host)
-            .collect();
-        let origins = server.allowed_origins.iter().map(|origin| origin.to_lowercase());
-        let proxies = server.trusted_proxies.iter();
-        Self {
-            required: config.auth.required,
-            any_host: hosts.iter().any(|host| host == "*"),
-            hosts,
-            origins: origins.collect(),
-            proxies: proxies.filter_map(|text| config::network(text)).collect(),
-        }
-    }
 }
 
 impl Access {
@@ -266,7 +237,7 @@ impl Access {
         rules.check_host(arrival)?;
         if let Some(origin) = headers.get(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or("?");
-            if !rules.allows_origin(origin) {
+            if !rules.allows_origin(origin) && !rules.is_own_page(origin, arrival) {
                 return Err(Denied::Origin(origin.to_lowercase()));
             }
         }
@@ -331,27 +302,6 @@ impl Access {
     /// The seconds after which it may be tried again.
     pub fn count_request(&self, caller: &Caller) -> Result<(), u64> {
         self.requests.take(caller.name.clone())
-    }
-}
-
-impl Rules {
-    fn allows_origin(&self, origin: &str) -> bool {
-        self.origins.contains(&origin.to_lowercase())
-    }
-
-    fn check_host(&self, arrival: &Arrival) -> Result<(), Denied> {
-        let host = bare_host(&arrival.host);
-        // No name server can point an address elsewhere. It must still be one by which a client reaches this
-        // machine, because it stands on cards: loopback (also where a container's port is published), or the
-        // address that this connection was made to.
-        let is_ours = host.parse::<IpAddr>().is_ok_and(|address| {
-            address.is_loopback() || address.is_unspecified() || address == arrival.local
-        });
-        if self.any_host || is_ours || self.hosts.contains(&host) {
-            Ok(())
-        } else {
-            Err(Denied::Host(host))
-        }
     }
 }
 

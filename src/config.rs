@@ -6,6 +6,7 @@
 mod aliases;
 mod caller_may;
 mod card;
+mod dashboard;
 mod defaults;
 mod derive;
 mod dollars;
@@ -45,6 +46,7 @@ pub mod load;
 
 pub use caller_may::{CallerMay, WISHES};
 pub use card::{Binding, Card, CardShape, Provider, Signing};
+pub use dashboard::Dashboard;
 pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
@@ -129,6 +131,8 @@ section! {
         pub audit: String = "auto".to_owned(),
         /// Who may read `GET /metrics`.
         pub metrics: Exposure = Exposure::Token,
+        /// The dashboard at `/ui/`.
+        pub ui: Dashboard = Dashboard::On,
         /// Traces of tasks.
         pub telemetry: Telemetry,
         /// What people see.

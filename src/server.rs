@@ -5,6 +5,7 @@ mod answers;
 mod call;
 mod card;
 mod cors;
+mod dashboard;
 mod door;
 mod extensions;
 mod grpc;
@@ -144,6 +145,9 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/sessions/{id}/push", post(admin::publish::push))
         .route("/api/v1/sessions/{id}/remove", post(admin::removal::remove))
         .route("/api/v1/asks", get(admin::asks::list))
+        .route("/ui", get(dashboard::page))
+        .route("/ui/", get(dashboard::page))
+        .route("/ui/{*path}", get(dashboard::page))
         .route("/answer", get(admin::links::page))
         .route("/answer.js", get(admin::links::script))
         .route("/api/v1/links", post(admin::links::show))

@@ -245,6 +245,7 @@ impl Loaded {
             | ["egress", "connections" | "own_requests" | "requests"]
             | ["log", "level" | "format" | "console" | "max_size" | "keep" | "color"]
             | ["env_file", "override"] => true,
+            ["ui"] => true,
             ["push", name] => *name != "allow" || is_empty,
             // Whoever wrote the file knows such a token.
             ["auth", "token" | "tokens", ..] | ["server", "host"] => config.is_loopback(),

@@ -48,7 +48,7 @@ pub(super) fn is_packed(headers: &HeaderMap) -> Result<bool, Error> {
 }
 
 /// Whether a caller takes answers that are packed.
-fn takes_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(header::ACCEPT_ENCODING).into_iter();
     let mut encodings =
         lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));

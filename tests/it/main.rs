@@ -51,6 +51,7 @@ mod connections;
 mod console;
 mod containers;
 mod contexts;
+mod dashboard;
 mod descriptors;
 mod environment;
 mod erase;
