@@ -21,7 +21,7 @@ test("a wrong token is said, and the next one is taken", async () => {
 });
 
 test("a token that is revoked ends the page's stream, and the person is told", async () => {
-  const made = await world.api("/api/v1/tokens", { caller: "guest", name: "guest", scopes: ["read"] });
+  const made = await world.api("/api/v1/tokens", { caller: "guest", scopes: ["read"] });
   const page = await world.page({ token: made.token });
   await page.locator(".link.live").waitFor();
   await world.api(`/api/v1/tokens/${made.id}`, undefined, "DELETE");
