@@ -33,7 +33,7 @@ use pilothouse_sandbox::workspace;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
@@ -229,8 +229,7 @@ impl App {
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = find_token(&config, (!in_memory).then_some(&*token_file))?;
-        let doors_stop = CancellationToken::new();
-        let draining = CancellationToken::new();
+        let (doors_stop, draining) = (CancellationToken::new(), CancellationToken::new());
         let deps = SessionDeps {
             tasks: Tasks::new(store.clone()),
             asks: Asks::load(&store, &config).await?,
@@ -274,7 +273,8 @@ impl App {
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
             answers: Answers::new(&config, doors_stop.clone()),
-            openapi: std::sync::OnceLock::new(),
+            openapi: OnceLock::new(),
+            live: OnceLock::new(),
             config,
             access,
             cards: RwLock::new(Arc::new(cards)),

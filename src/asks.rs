@@ -27,6 +27,7 @@ pub use open::Answering;
 pub use policy::{TOO_LONG, denial, explain, is_cut, policy};
 pub use view::{OURS, data, describe_end, host_data, next_step, render, same, whole_words, words};
 
+use crate::changes::Changes;
 use crate::clock;
 use crate::config::{self, Bytes, Config};
 use crate::store::{self, AskRow, AskState, Scope, Store};
@@ -123,7 +124,19 @@ impl Asks {
     pub fn new(config: &Config) -> Self {
         let bounds = config.asks.clone();
         let (changed, settled) = (Notify::new(), Notify::new());
-        Self(Arc::new(SharedAsks { bounds, open: Mutex::default(), changed, settled }))
+        let open = Mutex::new(OpenAsks::new(Changes::new(config.streams.live_changes)));
+        Self(Arc::new(SharedAsks { bounds, open, changed, settled }))
+    }
+
+    /// Where changes of asks, and of the sessions that ask, are noted.
+    pub fn changes(&self) -> Changes {
+        self.open().changes.clone()
+    }
+
+    /// How many of a context are open.
+    pub fn count_of(&self, scope: &Scope, context_id: &ContextId) -> usize {
+        let key = (scope.clone(), context_id.clone());
+        self.open().sessions.get(&key).map_or(0, |amount| amount.count)
     }
 
     /// Those that the store holds.

@@ -18,6 +18,7 @@ pub mod app;
 pub mod asks;
 pub mod backoff;
 pub mod budget;
+mod changes;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -109,6 +109,8 @@ pub struct Doors {
     pub operations: TaskTracker,
     /// The address that is listened on.
     pub address: SocketAddr,
+    /// Places for live streams, made when one is first asked for.
+    pub live: OnceLock<FairQueue>,
     /// When the store was last probed, and whether it could be written.
     pub store_probed: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -138,12 +140,15 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/tasks/{id}/results/{*name}", get(admin::results::read))
         .route("/api/v1/tasks/{id}/answer", get(admin::artifacts::answer))
         .route("/api/v1/tasks/{id}/artifacts/{artifact}", get(admin::artifacts::read))
+        .route("/api/v1/tasks/{id}/events", get(admin::events::list))
+        .route("/api/v1/tasks/{id}/events/{seq}", get(admin::events::read))
         .route("/api/v1/tasks/{id}/trace", get(admin::trace::read))
         .route("/api/v1/sessions/{id}/attach", post(admin::attach::attach))
         .route("/api/v1/sessions/{id}/bundle", post(admin::bundle::bundle))
         .route("/api/v1/sessions/{id}/saved", post(admin::saved::save))
         .route("/api/v1/sessions/{id}/push", post(admin::publish::push))
         .route("/api/v1/sessions/{id}/remove", post(admin::removal::remove))
+        .route("/api/v1/live", post(dashboard::live))
         .route("/api/v1/asks", get(admin::asks::list))
         .route("/ui", get(dashboard::page))
         .route("/ui/", get(dashboard::page))

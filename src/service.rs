@@ -29,12 +29,13 @@ use crate::access::Caller;
 use crate::agent::{Agent, Agents};
 use crate::asks::Asks;
 use crate::budget::Budgets;
+use crate::changes::Changes;
 use crate::config::Config;
 use crate::limited::{AccountLimit, LimitedAccounts};
 use crate::push::Push;
 use crate::queue::FairQueue;
 use crate::session::{SessionDeps, Sessions};
-use crate::store::{self, AnswerSource, Scope, Store, TraceNote, TraceRow, Write};
+use crate::store::{self, AnswerSource, AskRow, Scope, Store, TraceNote, TraceRow, Write};
 use crate::task::{Extent, Snapshot, TaskLog, Tasks};
 use crate::telemetry::Telemetry;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -139,6 +140,16 @@ impl Service {
     /// How many asks can be answered, and since when the oldest of them.
     pub fn open_asks(&self) -> (usize, Option<Timestamp>) {
         self.asks.open_since()
+    }
+
+    /// What changes in the lists of sessions and asks.
+    pub fn changes(&self) -> Changes {
+        self.asks.changes()
+    }
+
+    /// An ask that can be answered and that a request of this caller lists.
+    pub fn listed_ask(&self, caller: &Caller, id: &str) -> Option<Arc<AskRow>> {
+        self.asks.get(id).filter(|row| caller.lists(&row.scope))
     }
 
     /// Accounts at a model API that are at their limit.

@@ -1,6 +1,7 @@
 //! The open asks in memory: by their ids, those whose answers are being stored, and how much they take.
 
 use super::{Asks, short};
+use crate::changes::{Change, Changes};
 use crate::store::{AskRow, Scope};
 use pilothouse_a2a::id::ContextId;
 use pilothouse_agents::memory_of;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 const ROW_BYTES: usize = 512;
 
 /// The open asks, and how much they are.
-#[derive(Default)]
 pub(super) struct OpenAsks {
     // In the order of their ids, which is that of their creation.
     pub(super) rows: BTreeMap<Arc<str>, Arc<AskRow>>,
@@ -22,6 +22,8 @@ pub(super) struct OpenAsks {
     pub(super) answering: HashMap<Arc<str>, bool>,
     pub(super) sessions: HashMap<(Scope, ContextId), Amount>,
     pub(super) all: Amount,
+    /// Where each change of them is noted.
+    pub(super) changes: Changes,
 }
 
 /// How many asks, and what they take in memory.
@@ -70,6 +72,18 @@ impl Drop for Answering {
 }
 
 impl OpenAsks {
+    /// None yet.
+    pub(super) fn new(changes: Changes) -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            short: HashMap::new(),
+            answering: HashMap::new(),
+            sessions: HashMap::new(),
+            all: Amount::default(),
+            changes,
+        }
+    }
+
     /// A short id that no open ask has.
     pub(super) fn new_short(&self, id: &str) -> Arc<str> {
         let mut all = short::short_ids(id);
@@ -83,6 +97,7 @@ impl OpenAsks {
         let more = Amount::of(&row);
         self.all.add(more);
         self.sessions.entry(session(&row)).or_default().add(more);
+        self.note(&row);
         self.rows.insert(row.id.clone(), row);
     }
 
@@ -97,7 +112,14 @@ impl OpenAsks {
                 of_session.remove();
             }
         }
+        self.note(&row);
         Some(row)
+    }
+
+    /// Whoever reads what has changed waits for the lock of this.
+    fn note(&self, row: &AskRow) {
+        self.changes.note(Change::Ask(row.id.clone(), row.scope.clone()));
+        self.changes.note(Change::Session(row.scope.clone(), row.context_id.clone()));
     }
 }
 

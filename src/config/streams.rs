@@ -17,6 +17,16 @@ section! {
         pub line: Bytes = Bytes::new(64 * KIB),
         /// How streams show files that are larger than one line or event.
         pub files: FileForm = FileForm::Address,
+        /// Live streams of pages at a time; of one caller half of them.
+        pub live: usize = 256,
+        /// Tasks that one live stream follows.
+        pub live_tasks: usize = 16,
+        /// Sessions that a live stream begins with, last used first.
+        pub live_rows: usize = 1000,
+        /// Bytes of rows of sessions that a live stream sends a second, when it has begun; asks and tasks do not wait.
+        pub live_rate: Bytes = Bytes::new(5 * KIB),
+        /// Changes of lists that are remembered for live streams that come back.
+        pub live_changes: usize = 2048,
     }
 }
 

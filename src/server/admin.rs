@@ -5,6 +5,7 @@ pub(super) mod asks;
 pub(super) mod attach;
 pub(super) mod bundle;
 pub(super) mod erase;
+pub(super) mod events;
 pub(super) mod files;
 pub(super) mod grants;
 pub(super) mod links;
@@ -193,7 +194,7 @@ fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), D
             may_read.or_else(|denied| caller.require(TokenScope::Answer).map_err(|_| denied))
         }
         "AnswerAsk" | "RevokeGrant" => caller.require(TokenScope::Answer),
-        "BundleSession" => caller.require(TokenScope::Read),
+        "BundleSession" | "Live" => caller.require(TokenScope::Read),
         "ListTokens" | "CreateToken" | "RevokeToken" | "Reload" | "Drain" | "Erase" => {
             caller.require(TokenScope::Admin)
         }
@@ -285,8 +286,10 @@ pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) 
             .sessions(&client.caller.listed, &client.agent.key, from, size)
             .await
             .map_err(store_failed)?;
-        let sessions =
-            page.rows.iter().map(|row| (shown(&doors, row), SessionPlace::of(row).to_string()));
+        let sessions = page
+            .rows
+            .iter()
+            .map(|row| (render_session(&doors, row), SessionPlace::of(row).to_string()));
         let bounds = (size, page.total, most);
         let body = render_page("sessions", sessions, page.has_more, bounds);
         Ok(json_response(StatusCode::OK, body))
@@ -307,7 +310,7 @@ pub(super) async fn session(
         ("GetSession", most),
         async move |doors, client, request: Request<Bytes>| {
             let row = find_session(&doors, &client, &id, request.extensions()).await?;
-            Ok(json_response(StatusCode::OK, shown(&doors, &row).to_string()))
+            Ok(json_response(StatusCode::OK, render_session(&doors, &row).to_string()))
         },
     )
     .await
@@ -348,7 +351,8 @@ async fn find_session(
     Ok(row)
 }
 
-fn shown(doors: &Doors, row: &SessionRow) -> Value {
+/// A session as callers see it.
+pub(super) fn render_session(doors: &Doors, row: &SessionRow) -> Value {
     let sessions = doors.service.sessions();
     let activity = sessions.activity(row);
     json!({
@@ -368,7 +372,11 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
 }
 
 /// A task of this caller: with the agent that the path names, else with any.
-async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<TaskLog>, Error> {
+pub(super) async fn any_task(
+    doors: &Doors,
+    client: Client,
+    id: &TaskId,
+) -> Result<Arc<TaskLog>, Error> {
     let mut found = Err(Error::task_not_found(id.as_str()));
     if client.caller.grant.serves(&client.agent.key) {
         found = doors.service.find(&client, id, true).await;

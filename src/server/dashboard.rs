@@ -1,4 +1,7 @@
 //! `/ui/`: the dashboard, static files that are in the program. What it shows it asks for like every client, by a token.
+mod live;
+
+pub(super) use live::live;
 
 use super::admin::not_found;
 use super::packed::{GZIP, takes_gzip};

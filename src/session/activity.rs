@@ -1,5 +1,7 @@
 //! What a session does now, so that it can be asked: its actor says it, everybody may look.
 
+use super::SessionKey;
+use crate::changes::{Change, Changes};
 use crate::store::AskRow;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
@@ -65,15 +67,20 @@ pub enum WaitsFor {
     Terminal,
 }
 
-/// Where an actor says what its session does.
-pub(super) struct ActivitySender(watch::Sender<Activity>);
+/// Where an actor says what its session does; clones share it.
+#[derive(Clone)]
+pub(super) struct ActivitySender {
+    activity: watch::Sender<Activity>,
+    changes: Changes,
+    key: SessionKey,
+}
 
 /// Says that a process of a session is there, as long as this lives.
-pub(super) struct ProcessMark(watch::Sender<Activity>);
+pub(super) struct ProcessMark(ActivitySender);
 
 impl Drop for ProcessMark {
     fn drop(&mut self) {
-        self.0.send_modify(|activity| activity.has_process = false);
+        self.0.change(|activity| activity.has_process = false);
     }
 }
 
@@ -92,24 +99,35 @@ impl Activity {
 
 impl ActivitySender {
     /// Nothing is done yet in a session that was last used then.
-    pub(super) fn new(used: Timestamp) -> Self {
-        Self(watch::Sender::new(Activity::idle(used)))
+    pub(super) fn new(used: Timestamp, changes: Changes, key: SessionKey) -> Self {
+        Self { activity: watch::Sender::new(Activity::idle(used)), changes, key }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Activity)) {
+        self.activity.send_modify(change);
+        self.note();
+    }
+
+    /// Has the session's row read again by those who show it.
+    fn note(&self) {
+        let SessionKey { scope, context_id } = self.key.clone();
+        self.changes.note(Change::Session(scope, context_id));
     }
 
     /// A process of the session is there, until the mark is dropped.
     pub(super) fn mark_process(&self) -> ProcessMark {
-        self.0.send_modify(|activity| activity.has_process = true);
-        ProcessMark(self.0.clone())
+        self.change(|activity| activity.has_process = true);
+        ProcessMark(self.clone())
     }
 
     /// Where everybody may look.
     pub(super) fn subscribe(&self) -> watch::Receiver<Activity> {
-        self.0.subscribe()
+        self.activity.subscribe()
     }
 
     /// A turn of this task begins.
     pub(super) fn begin_turn(&self, task: TaskId) {
-        self.0.send_modify(|activity| {
+        self.change(|activity| {
             activity.state = SessionState::Starting;
             activity.since = Timestamp::now();
             activity.task_id = Some(task);
@@ -118,14 +136,14 @@ impl ActivitySender {
 
     /// There is no turn since the last one, which ended then.
     pub(super) fn end_turn(&self, ended: Timestamp) {
-        self.0.send_modify(|activity| {
+        self.change(|activity| {
             *activity = Activity { has_process: activity.has_process, ..Activity::idle(ended) };
         });
     }
 
     /// The session does this from now on, where it does not do it already.
     pub(super) fn enter(&self, state: SessionState) {
-        self.0.send_if_modified(|activity| {
+        let has_changed = self.activity.send_if_modified(|activity| {
             if activity.state == state {
                 return false;
             }
@@ -133,18 +151,29 @@ impl ActivitySender {
             activity.since = Timestamp::now();
             true
         });
+        if has_changed {
+            self.note();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Scope;
+    use pilothouse_a2a::id::ContextId;
     use serde_json::json;
+
+    fn sender(used: Timestamp) -> ActivitySender {
+        let scope = Scope { caller: "a".into(), agent: "b".into() };
+        let key = SessionKey { scope, context_id: ContextId::new("c") };
+        ActivitySender::new(used, Changes::new(8), key)
+    }
 
     #[test]
     fn the_time_of_a_state_stays_as_long_as_the_state_and_the_task_until_it_is_idle() {
         let used = Timestamp::parse("2026-01-01T00:00:00.000Z").unwrap();
-        let sender = ActivitySender::new(used);
+        let sender = sender(used);
         let receiver = sender.subscribe();
         let task = TaskId::random();
         sender.begin_turn(task.clone());
@@ -159,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_process_is_there_until_its_mark_is_dropped_whatever_the_session_does() {
-        let sender = ActivitySender::new(Timestamp::now());
+        let sender = sender(Timestamp::now());
         let receiver = sender.subscribe();
         let mark = sender.mark_process();
         sender.begin_turn(TaskId::random());

@@ -8,6 +8,7 @@ use super::pool::Pool;
 use super::unsaved::KeptSessions;
 use super::waiting::WaitingTurns;
 use super::{Order, SessionDeps, SessionKey};
+use crate::changes::{Change, Changes};
 use crate::queue::FairQueue;
 use crate::store::{Scope, SessionRow};
 use crate::task::TaskLog;
@@ -54,6 +55,8 @@ pub(super) struct LiveSessions {
     pub(super) bundles: FairQueue,
     /// Looks for unsaved work at a time.
     pub(super) looks: Arc<Semaphore>,
+    /// Where changes of sessions are noted.
+    pub(super) changes: Changes,
 }
 
 /// Sessions that are being removed: nobody takes them up again.
@@ -123,6 +126,7 @@ impl LiveSessions {
             bundled: Mutex::default(),
             bundles: FairQueue::new(config.limits.gits, config.limits.gits.div_ceil(2), priorities),
             looks: Arc::new(Semaphore::new(config.limits.gits)),
+            changes: deps.asks.changes(),
         }
     }
 
@@ -220,6 +224,7 @@ impl LiveSessions {
             handle.reserved = handle.reserved.saturating_sub(1);
             handle.new &= !matches!(order, Order::Turn(_));
         }
+        self.changes.note(Change::Session(key.scope.clone(), key.context_id.clone()));
         orders.send(order).map_err(Box::new)
     }
 }
@@ -233,5 +238,7 @@ impl Drop for Removal {
         let mut removals = self.live.removals.lock();
         removals.running.remove(&self.session);
         removals.ended += 1;
+        drop(removals);
+        self.live.changes.note(Change::SessionGone(self.session.clone()));
     }
 }

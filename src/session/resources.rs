@@ -114,7 +114,7 @@ impl SessionResources {
         new: bool,
     ) -> Self {
         let key = SessionKey::of(&row);
-        let activity = ActivitySender::new(row.used);
+        let activity = ActivitySender::new(row.used, deps.asks.changes(), key.clone());
         Self {
             inbox: Inbox::new(orders, deps.clone()),
             noted: learned(&row),

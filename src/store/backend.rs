@@ -1,6 +1,6 @@
 //! Which database a store is. There is one today; whoever holds a [`Store`] does not know.
 
-use super::sqlite::{ArtifactEnds, EventsPart, Limits, ReadTransaction, Span, Sqlite};
+use super::sqlite::{ArtifactEnds, EventPage, EventsPart, Limits, ReadTransaction, Span, Sqlite};
 use super::{
     Account, AskPage, AskRow, AskState, CallerFilter, Durability, ErasedTask, Erasure, Error,
     Event, GrantRow, LinkRow, PushRow, Scope, SessionPage, SessionPlace, SessionRow, SessionUse,
@@ -264,6 +264,17 @@ impl Store {
     pub async fn events_in_part(&self, part: EventsPart) -> Result<Vec<Event>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.events_in_part(part).await,
+        }
+    }
+
+    /// The events of a page as text, in their order, each rendered as soon as it is read.
+    pub async fn event_page(
+        &self,
+        page: EventPage,
+        render: impl FnMut(Event) -> String + Send + 'static,
+    ) -> Result<Vec<String>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.event_page(page, render).await,
         }
     }
 

@@ -210,7 +210,7 @@ fn note(entry: &AuditEntry, row: &AskRow) {
 }
 
 /// The same caller with each agent.
-fn every_agent(doors: &Doors, client: &Client) -> Vec<Client> {
+pub(in super::super) fn every_agent(doors: &Doors, client: &Client) -> Vec<Client> {
     let agents = doors.agents.iter();
     let agents = agents.filter(|agent| client.caller.grant.serves(&agent.key));
     agents.map(|agent| Client { agent: agent.clone(), ..client.clone() }).collect()

@@ -421,7 +421,7 @@ pub(super) fn scope(row: &Row<'_>) -> Result<Scope, rusqlite::Error> {
     })
 }
 
-fn event_row(row: &Row<'_>) -> Result<Event, rusqlite::Error> {
+pub(super) fn event_row(row: &Row<'_>) -> Result<Event, rusqlite::Error> {
     let kind = match row.get::<_, i64>(1)? {
         0 => Kind::Task,
         1 => Kind::Status,
