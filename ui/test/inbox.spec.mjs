@@ -76,7 +76,9 @@ test("j and k choose which ask the keys are for", async () => {
   const page = await world.page();
   const [first, second] = [await world.ask("bash one"), await world.ask("bash two")];
   await selected(page, first);
+  await card(page, second).waitFor();
   await page.keyboard.press("j");
+  await selected(page, second);
   await page.keyboard.press("a");
   await gone(page, second);
   assert.equal((await world.api(`/api/v1/asks/${first.askId}`)).state, "open");

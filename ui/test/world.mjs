@@ -3,13 +3,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { serve } from "../dev/serve.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const program = process.env.PILOTHOUSE_BIN ?? join(root, "target/debug/pilothouse");
+export const FAKE_AGENT = join(dirname(program), "fake-agent");
 export const OWNER = "owner-token-owner-token-owner-token";
 export const VIEWER = "viewer-token-viewer-token-viewer-1";
 const PATIENCE = 15_000;

@@ -1,9 +1,9 @@
 // One session: what was said and done, live, and where a person answers and writes.
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { announce } from "../announce";
 import { cancelTask, download, may, readSession } from "../api";
 import { since } from "../clock";
-import { want } from "../heads";
+import { heads, want } from "../heads";
 import { sessions } from "../live";
 import { Composer } from "../parts/composer";
 import { Icon } from "../parts/icons";
@@ -36,7 +36,9 @@ export function SessionPage({ segments }: { segments: string[] }) {
 }
 
 function Open({ session, task, seq }: { session: Session; task: string | undefined; seq: number | undefined }) {
-  const log = useMemo(() => new Log(session.agent, session.contextId), [session.agent, session.contextId]);
+  const newest = useRef<string>();
+  newest.current = session.task?.id ?? session.activity.taskId ?? heads.value.get(session.contextId)?.id;
+  const log = useMemo(() => new Log(session.agent, session.contextId, () => newest.current), [session.agent, session.contextId]);
   const [target, setTarget] = useState<{ key: string; wish: number }>();
   const [at, setAt] = useState<number>();
   useEffect(() => () => log.close(), [log]);

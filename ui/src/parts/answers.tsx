@@ -69,7 +69,8 @@ function WayForm({ ask, way, close, answer, isSending }: WayProps) {
       event.stopPropagation();
       close();
     }
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submit(event);
+    const isChoice = (event.target as HTMLElement).tagName === "SELECT";
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey || isChoice)) submit(event);
   };
   const label = { pattern: "Allow this", edit: "Allow with this input", deny: "Deny", defer: "Defer" }[way];
   return (

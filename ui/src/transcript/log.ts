@@ -1,7 +1,6 @@
 // The part of a session's log that is in the page: a run of events, longer at both ends on demand.
 import { batch, signal } from "@preact/signals";
 import { readEvents, readTasks } from "../api";
-import { heads } from "../heads";
 import { follow } from "../live";
 import type { EventPage, LogEvent, Task } from "../types";
 import { fold, type Item } from "./fold";
@@ -40,6 +39,8 @@ export class Log {
   constructor(
     readonly agent: string,
     readonly contextId: string,
+    /** The newest task, as far as the rows say. */
+    private readonly newestKnown: () => string | undefined,
   ) {}
 
   get newest(): Task | undefined {
@@ -62,13 +63,29 @@ export class Log {
   /** Begins with the end of the newest task, or around an event. */
   async open(task?: string, seq?: number): Promise<void> {
     await this.attempt(async () => {
-      // What is probably the newest task is read beside the list of them, so that nobody waits for one after the other.
-      const guess = task ?? heads.value.get(this.contextId)?.id;
-      const [tasks, page] = await Promise.all([this.readTasks(), guess ? this.readPage(guess, seq) : undefined]);
-      this.tasks.value = tasks;
-      const wanted = task ?? this.newest?.id;
-      if (wanted) this.begin(wanted, page && wanted === guess ? page : await this.readPage(wanted, seq));
+      const known = task ?? this.newestKnown();
+      const listed = this.readTasks();
+      // What is known to be there is shown without waiting for the list of all tasks.
+      if (known) {
+        if (!this.tasks.value.some(({ id }) => id === known)) this.tasks.value = [...this.tasks.value, { id: known, contextId: this.contextId, status: { state: "" } }];
+        listed.catch(() => {});
+        this.begin(known, await this.readPage(known, seq));
+      }
+      void listed.then((tasks) => this.takeTasks(tasks), () => {});
+      if (known) return;
+      this.takeTasks(await listed);
+      if (this.newest) this.begin(this.newest.id, await this.readPage(this.newest.id, seq));
     }, true);
+  }
+
+  private takeTasks(tasks: Task[]): void {
+    if (this.isClosed) return;
+    const wasAtEnd = this.isAtEnd.value;
+    const before = this.newest?.id;
+    this.tasks.value = tasks;
+    if (this.segments.length === 0) return;
+    this.refold([]);
+    if (wasAtEnd && this.newest?.id !== before) void this.newer(true);
   }
 
   private async readTasks(): Promise<Task[]> {
@@ -199,14 +216,11 @@ export class Log {
   async refresh(): Promise<void> {
     // The first reading has the tasks as well.
     await this.reading;
-    const wasAtEnd = this.isAtEnd.value;
-    const known = this.newest?.id;
+    const known = this.newestKnown();
+    if (this.isClosed || (known !== undefined && this.tasks.value.some(({ id }) => id === known))) return;
     const found = await this.readTasks().catch(() => undefined);
-    if (!found || this.isClosed) return;
-    this.tasks.value = found;
-    if (this.newest?.id === known) return;
-    this.refold([]);
-    if (wasAtEnd) await (this.segments.length === 0 ? this.open() : this.newer(true));
+    if (found) this.takeTasks(found);
+    if (found && this.segments.length === 0) await this.open();
   }
 
   /** One reading at a time; what a person asked for waits for the one before it, what scrolling asked for does not. */
