@@ -4,7 +4,6 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../announce";
 import { readAsk } from "../api";
 import { since } from "../clock";
-import { want } from "../heads";
 import { asks, isFull, onAskGone, sessions } from "../live";
 import { actor, AskCard, type AskHandle, headline, type Way } from "../parts/ask";
 import { Icon } from "../parts/icons";
@@ -115,7 +114,7 @@ export function Inbox() {
           <h2>Failed</h2>
           <ul class="lines">
             {failures.value.slice(0, 20).map((session) => (
-              <li key={session.id} ref={() => want(session)}>
+              <li key={session.id}>
                 <a href={`#/session/${session.contextId}`}><Icon name="failed" /> <span dir="auto">{titleOf(session)}</span></a>
                 <span class="quiet" dir="auto">{nowOf(session)}</span> <span class="quiet">{since(session.used)}</span>
               </li>

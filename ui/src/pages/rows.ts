@@ -1,5 +1,4 @@
 // What a row of a session says, and in which group it stands.
-import { heads, titles } from "../heads";
 import { asks } from "../live";
 import { visible } from "../text/visible";
 import type { Session } from "../types";
@@ -15,8 +14,8 @@ export const GROUPS: [Group, string][] = [
   ["done", "Done"],
 ];
 
-export function groupOf({ activity, task, contextId }: Session): Group {
-  const state = (task ?? heads.value.get(contextId))?.state ?? "";
+export function groupOf({ activity, task }: Session): Group {
+  const state = task?.state ?? "";
   if (activity.state === "waiting") return activity.waitsFor === "answer" ? "needs" : "queued";
   if (activity.state === "broken") return "failed";
   if (activity.state === "running" || activity.state === "starting" || activity.state === "ending") return "running";
@@ -25,8 +24,7 @@ export function groupOf({ activity, task, contextId }: Session): Group {
 }
 
 export function titleOf(session: Session): string {
-  const title = session.title ?? titles.value.get(session.contextId);
-  return title ? visible(title) : `${session.agent} ${session.contextId.slice(-6)}`;
+  return session.title ? visible(session.title) : `${session.agent} ${session.contextId.slice(-6)}`;
 }
 
 /** What happens now, in one line. */
@@ -34,6 +32,5 @@ export function nowOf(session: Session): string {
   const ask = [...asks.value.values()].find((one) => one.contextId === session.contextId && one.state !== "deferred");
   if (ask) return visible(ask.kind === "permission" ? `asks for ${ask.tool}: ${ask.input?.command ?? ask.input?.file_path ?? ask.title ?? ""}` : (ask.text ?? "asks"));
   if (session.activity.waitsFor) return `waits: ${session.activity.waitsFor}`;
-  const now = session.now ?? heads.value.get(session.contextId)?.now ?? "";
-  return visible(now) || (session.activity.state === "idle" ? "" : session.activity.state);
+  return visible(session.now ?? "") || (session.activity.state === "idle" ? "" : session.activity.state);
 }

@@ -3,7 +3,6 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { announce } from "../announce";
 import { cancelTask, download, may, readSession } from "../api";
 import { since } from "../clock";
-import { heads, want } from "../heads";
 import { sessions } from "../live";
 import { Composer } from "../parts/composer";
 import { Icon } from "../parts/icons";
@@ -36,13 +35,12 @@ export function SessionPage({ segments }: { segments: string[] }) {
 }
 
 function Open({ session, task, seq }: { session: Session; task: string | undefined; seq: number | undefined }) {
-  const newest = useRef<string>();
-  newest.current = session.task?.id ?? session.activity.taskId ?? heads.value.get(session.contextId)?.id;
+  const newest = useRef<string | undefined>(undefined);
+  newest.current = session.task?.id ?? session.activity.taskId;
   const log = useMemo(() => new Log(session.agent, session.contextId, () => newest.current), [session.agent, session.contextId]);
   const [target, setTarget] = useState<{ key: string; wish: number }>();
   const [at, setAt] = useState<number>();
   useEffect(() => () => log.close(), [log]);
-  useEffect(() => want(session), [session.contextId]);
   const jump = async (toTask: string, toSeq: number) => {
     const isThere = () => log.items.value.findLast((item) => item.task === toTask && item.seq <= toSeq && item.seq >= (log.rangeOf(toTask)?.first ?? Infinity));
     const range = log.rangeOf(toTask);

@@ -4,7 +4,6 @@ import { useEffect, useState } from "preact/hooks";
 import { announce } from "../announce";
 import { cancelTask, may, Refused, removeSession } from "../api";
 import { since } from "../clock";
-import { want } from "../heads";
 import { isFull, sessions } from "../live";
 import { AskCard } from "../parts/ask";
 import { Icon } from "../parts/icons";
@@ -106,7 +105,6 @@ function Row({ session, group, isPeeked, peek }: RowProps) {
       peek();
     }
   };
-  useEffect(() => want(session), [session.contextId]);
   const sign = session.lastSign ?? session.activity.since ?? session.used;
   return (
     <li class={`entry ${group}`}>

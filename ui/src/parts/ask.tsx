@@ -1,8 +1,7 @@
 // One ask: what would happen, why a person is asked, and the ways to answer.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { decide, may, Refused } from "../api";
 import { now, since, until } from "../clock";
-import { titles, want } from "../heads";
 import { sessions } from "../live";
 import { ofEdit, parse } from "../text/diff";
 import { visible } from "../text/visible";
@@ -80,13 +79,10 @@ export function Fields({ input }: { input: { [name: string]: Json } }) {
 }
 
 function Facts({ ask, isPlaced }: { ask: Ask; isPlaced: boolean }) {
-  useEffect(() => {
-    const session = [...sessions.value.values()].find(({ contextId }) => contextId === ask.contextId);
-    if (session && !isPlaced) want(session);
-  }, [ask.contextId, sessions.value.size > 0]);
+  const session = [...sessions.value.values()].find(({ contextId }) => contextId === ask.contextId);
   return (
     <dl class="facts">
-      {!isPlaced && <div><dt>Session</dt><dd><a href={`#/session/${ask.contextId}`}>{titles.value.get(ask.contextId) ? visible(titles.value.get(ask.contextId)!) : ask.contextId}</a> {ask.agent}</dd></div>}
+      {!isPlaced && <div><dt>Session</dt><dd><a href={`#/session/${ask.contextId}`}>{session?.title ? visible(session.title) : ask.contextId}</a> {ask.agent}</dd></div>}
       {ask.folder && <div><dt>Folder</dt><dd class="path" dir="ltr">{visible(ask.folder)}</dd></div>}
       {ask.why && <div><dt>Why asked</dt><dd>{visible(ask.why)}</dd></div>}
       {ask.mayAnswer && <div><dt>May answer</dt><dd>{ask.mayAnswer.join(", ")}</dd></div>}
