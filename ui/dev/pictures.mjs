@@ -1,10 +1,11 @@
 // Pictures of the pages, from a server with the scripted agent. Usage: node dev/pictures.mjs FOLDER
+// PICTURES_WORKSPACE=DIR: where the sessions of the pictures work.
 import { mkdirSync } from "node:fs";
 import { World } from "../test/world.mjs";
 
 const folder = process.argv[2] ?? "pictures";
 mkdirSync(folder, { recursive: true });
-const world = await World.start();
+const world = await World.start(process.env.PICTURES_WORKSPACE ? { workspace: { path: process.env.PICTURES_WORKSPACE } } : {});
 try {
   const work = await world.send("Fix the total of the cart: it ignores how many of an item there are");
   await world.ended(work);

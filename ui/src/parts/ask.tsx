@@ -23,7 +23,11 @@ export interface AskHandle {
 /** One line that says what is asked. */
 export function headline(ask: Ask): string {
   if (ask.kind === "question") return ask.text ?? "A question";
-  if (ask.kind === "permission") return ask.title || `May ${ask.tool} be used?`;
+  if (ask.kind === "permission") {
+    const { description, file_path } = ask.input ?? {};
+    const said = ask.title || (typeof description === "string" && description);
+    return said || (typeof file_path === "string" ? `${ask.tool} ${file_path}` : `May ${ask.tool} be used?`);
+  }
   return ask.text ?? ask.kind;
 }
 
