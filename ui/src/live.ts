@@ -9,6 +9,9 @@ export const link = signal<"connecting" | "live" | "waiting" | "lost">("connecti
 /** Whether all rows have come. */
 export const isFull = signal(false);
 
+/** How many sessions there are; the stream has those that were used last. */
+export const total = signal(0);
+
 /** The open asks and the sessions, by id. */
 export const asks = signal<ReadonlyMap<string, Ask>>(new Map());
 export const sessions = signal<ReadonlyMap<string, Session>>(new Map());
@@ -156,6 +159,7 @@ function take(name: string, data: unknown): void {
       takeSessions({ gone: left(sessions.value.keys()) });
     }
     told = undefined;
+    total.value = (data as { sessions?: { total?: number } }).sessions?.total ?? total.value;
     isFull.value = true;
   } else if (name === "task") {
     const { task, seq, event } = data as { task: string; seq: number; event: StreamResponse };

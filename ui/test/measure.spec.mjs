@@ -55,6 +55,7 @@ test("500 sessions stand in the list, and little is sent where few change", asyn
     const began = Date.now();
     await page.locator(".entry").nth(50).waitFor();
     const shown = Date.now() - began;
+    await page.locator(".group > h2 .quiet").getByText("500", { exact: true }).waitFor();
     let bytes = 0;
     const session = await page.context().newCDPSession(page);
     await session.send("Network.enable");

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { announce } from "../announce";
 import { cancelTask, may, Refused, removeSession } from "../api";
 import { since } from "../clock";
-import { isFull, sessions } from "../live";
+import { isFull, sessions, total } from "../live";
 import { AskCard } from "../parts/ask";
 import { Icon } from "../parts/icons";
 import { NewMessage } from "../parts/composer";
@@ -45,6 +45,7 @@ export function Sessions() {
       {shown.filter(({ rows }) => rows.length > 0).map(({ group, title, rows }) => (
         <GroupList key={group} group={group} title={title} rows={rows} peeked={peeked} peek={peek} />
       ))}
+      {isFull.value && total.value > sessions.value.size && <p class="quiet">These are the {sessions.value.size} that were used last, of {total.value}. <code>pilothouse sessions list</code> has the others.</p>}
       <p class="quiet keys"><kbd>j</kbd> <kbd>k</kbd> move <kbd>Space</kbd> peek <kbd>Enter</kbd> open</p>
       <Keys />
     </>
