@@ -2,7 +2,7 @@
 export default async function* report(source) {
   const counts = { passed: 0, failed: 0, skipped: 0 };
   for await (const { type, data } of source) {
-    if (type === "test:diagnostic" && data.nesting > 0) yield `  ${data.message}\n`;
+    if (type === "test:diagnostic" && !/^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /.test(data.message)) yield `  ${data.message}\n`;
     if (data?.details?.type === "suite" || data?.name?.endsWith(".mjs")) continue;
     if (type === "test:pass") {
       counts[data.skip !== undefined ? "skipped" : "passed"] += 1;
