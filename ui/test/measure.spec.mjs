@@ -21,7 +21,7 @@ test("10,000 events open to the last screen, and scroll without the page standin
   let bytes = 0;
   const session = await page.context().newCDPSession(page);
   await session.send("Network.enable");
-  session.on("Network.dataReceived", ({ encodedDataLength, dataLength }) => (bytes += encodedDataLength || dataLength));
+  session.on("Network.loadingFinished", ({ encodedDataLength }) => (bytes += encodedDataLength));
   await watch(page);
   const took = await page.evaluate(async (address) => {
     const began = performance.now();
@@ -29,6 +29,9 @@ test("10,000 events open to the last screen, and scroll without the page standin
     while (!document.querySelector(".item.end")) await new Promise(requestAnimationFrame);
     return performance.now() - began;
   }, `#/session/${task.contextId}`);
+  // What is read beside it (the list of turns) counts as well.
+  await page.getByText("5000 steps.").waitFor();
+  const opened = bytes;
   await page.evaluate(async () => {
     const list = document.querySelector(".virtual");
     for (let i = 0; i < 200; i++) {
@@ -38,8 +41,9 @@ test("10,000 events open to the last screen, and scroll without the page standin
   });
   const rows = await page.locator(".placed").count();
   const slow = await page.evaluate(() => window.slow);
-  context.diagnostic(`10,000 events: last screen after ${Math.round(took)} ms, ${Math.round(bytes / 1024)} KiB with 200 steps of scrolling, ${rows} rows in the page, tasks above 50 ms: ${JSON.stringify(slow)}`);
-  assert.ok(took < 1000, `${took} ms`);
+  context.diagnostic(`10,000 events: last screen after ${Math.round(took)} ms and ${Math.round(opened / 1024)} KiB; ${Math.round((bytes - opened) / 1024)} KiB for 60,000 pixels of scrolling, ${rows} rows in the page; tasks of the main thread above 50 ms: ${slow.length === 0 ? "none" : slow.join(", ")}`);
+  assert.ok(opened < 100 * 1024, `${opened} bytes`);
+  assert.ok(took < 3000, `${took} ms`);
   assert.ok(rows < 120, `${rows} rows`);
   await page.context().close();
 });
