@@ -64,7 +64,7 @@ pub use own::{Record, make_state_folder};
 pub use publish::{ForgeKind, WorkspacePush};
 pub use reload::ConfigSource;
 pub use repository::{Git, Repository, RepositorySource};
-pub use secrets::{MASK, masked};
+pub use secrets::{MASK, find_secrets, masked};
 pub use setup::{
     DeclaredServer, DeclaredSource, Permissions, ServerType, Setup, SetupField, SourceKind,
     describe_driver, in_marketplace, in_source,

@@ -35,7 +35,9 @@ use crate::limited::{AccountLimit, LimitedAccounts};
 use crate::push::Push;
 use crate::queue::FairQueue;
 use crate::session::{SessionDeps, Sessions};
-use crate::store::{self, AnswerSource, AskRow, Scope, Store, TraceNote, TraceRow, Write};
+use crate::store::{
+    self, AnswerSource, AskRow, Scope, SessionRow, Store, TraceNote, TraceRow, Write,
+};
 use crate::task::{Extent, Snapshot, TaskLog, Tasks};
 use crate::telemetry::Telemetry;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -145,6 +147,11 @@ impl Service {
     /// What changes in the lists of sessions and asks.
     pub fn changes(&self) -> Changes {
         self.asks.changes()
+    }
+
+    /// How many asks of a session are open.
+    pub fn count_asks(&self, row: &SessionRow) -> usize {
+        self.asks.count_of(&row.scope, &row.context_id)
     }
 
     /// An ask that can be answered and that a request of this caller lists.

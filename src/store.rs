@@ -49,7 +49,8 @@ pub use report::{Usage, UsageOf, UsageReport};
 pub use result::{BASE_PATCH, ResultRow, TURN_PATCH};
 pub use session_page::{SessionPage, SessionPlace};
 pub use sqlite::{
-    ArtifactEnds, EventPage, EventsPart, JUMP, Limits, ReadTransaction, Span, StoreCopy, check_copy,
+    ArtifactEnds, EventPage, EventsPart, JUMP, Limits, ReadTransaction, SessionHead, Span,
+    StoreCopy, check_copy,
 };
 pub use token::TokenRow;
 pub use trace::{ModelCall, SpanId, TraceContext, TraceId, TraceNote, TraceParent, TraceRow};

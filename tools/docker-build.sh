@@ -23,6 +23,11 @@ is_static() { LC_ALL=C ldd "$1" 2>&1 | grep -qE 'statically linked|not a dynamic
 binary() {
     if [ -z "${BINARY:-}" ]; then
         [ "$(uname -s)" = Linux ] || fail "compiles on Linux alone; give it a Linux binary with BINARY=FILE"
+        if command -v npm >/dev/null; then
+            tools/ui.sh || fail "the page of the dashboard could not be built"
+        else
+            echo "docker-build: no npm, so the binary has no dashboard" >&2
+        fi
         target=${TARGET:-$(uname -m)-unknown-linux-gnu}
         # With --target the flags are not those of build scripts and macros, which must stay dynamic.
         RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" ${CARGO:-cargo} build --release --locked --target "$target" --bin pilothouse

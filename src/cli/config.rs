@@ -237,6 +237,6 @@ note: older variable names in use: environment PORT → server.port, environment
     fn the_schema_knows_every_section() {
         let (_, text) = printed(ConfigCommand::Schema, &environment());
         let schema: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(schema["properties"].as_object().unwrap().len(), 26);
+        assert_eq!(schema["properties"].as_object().unwrap().len(), 27);
     }
 }

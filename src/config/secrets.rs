@@ -1,6 +1,7 @@
 //! What is a secret, by its name; and how it is shown: not at all.
 
-use super::{Auth, Env};
+use super::tree::{leaves, to_json};
+use super::{Auth, Config, Env, Environment};
 use serde_json::Value;
 use std::fmt;
 
@@ -27,6 +28,23 @@ const ENDINGS: [&str; 12] = [
 pub(super) fn looks_like_credential(name: &str) -> bool {
     let name = name.trim_start_matches('-').replace('-', "_").to_ascii_uppercase();
     ENDINGS.iter().any(|ending| name.ends_with(ending)) || matches!(name.as_str(), "KEY" | "TOKENS")
+}
+
+/// A credential that is shorter masks more than secrets.
+pub(super) const SHORTEST_SECRET: usize = 8;
+
+/// The credentials of a configuration and an environment, as far as names can tell.
+pub fn find_secrets(config: &Config, environment: &Environment) -> Vec<String> {
+    let tree = to_json(config);
+    let of_keys = leaves(&tree).into_iter().filter_map(|path| {
+        let value = path.iter().fold(&tree, |value, name| &value[name.as_str()]);
+        let is_secret = masked(&path.join("."), value) == MASK;
+        value.as_str().filter(|_| is_secret).map(ToOwned::to_owned)
+    });
+    let variables = environment.variables.iter();
+    let of_variables = variables.filter(|(name, _)| looks_like_credential(name));
+    let all = of_keys.chain(of_variables.map(|(_, value)| value.clone()));
+    all.filter(|secret| secret.len() >= SHORTEST_SECRET).collect()
 }
 
 /// The value of a dotted key as it may be shown.

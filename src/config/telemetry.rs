@@ -1,7 +1,7 @@
 //! Traces of tasks: by which names, and how much of them waits for a collector.
 
 use super::defaults::{KIB, seconds, section};
-use super::secrets::looks_like_credential;
+use super::secrets::{SHORTEST_SECRET, looks_like_credential};
 use super::{Age, Bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,9 +66,6 @@ pub struct Sampler {
 
 /// The variable that names the collector.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-
-/// A value of a credential that is shorter masks more than secrets.
-const SHORTEST_SECRET: usize = 8;
 
 impl Exporter {
     /// What the variables say; none where they name no collector.

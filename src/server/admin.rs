@@ -6,6 +6,7 @@ pub(super) mod attach;
 pub(super) mod bundle;
 pub(super) mod erase;
 pub(super) mod events;
+pub(super) mod export;
 pub(super) mod files;
 pub(super) mod grants;
 pub(super) mod links;
@@ -15,7 +16,9 @@ mod page;
 pub(super) mod publish;
 pub(super) mod removal;
 pub(super) mod results;
+pub(super) mod rows;
 pub(super) mod saved;
+pub(super) mod system;
 pub(super) mod tokens;
 pub(super) mod trace;
 pub(super) mod usage;
@@ -38,6 +41,7 @@ use http_body_util::BodyExt;
 use page::{PageQuery, no_token, render_page};
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use pilothouse_a2a::id::TaskId;
+use rows::render_sessions;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -286,10 +290,9 @@ pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) 
             .sessions(&client.caller.listed, &client.agent.key, from, size)
             .await
             .map_err(store_failed)?;
-        let sessions = page
-            .rows
-            .iter()
-            .map(|row| (render_session(&doors, row), SessionPlace::of(row).to_string()));
+        let shown = render_sessions(&doors, &page.rows).await.map_err(store_failed)?;
+        let places = page.rows.iter().map(|row| SessionPlace::of(row).to_string());
+        let sessions = shown.into_iter().zip(places);
         let bounds = (size, page.total, most);
         let body = render_page("sessions", sessions, page.has_more, bounds);
         Ok(json_response(StatusCode::OK, body))
@@ -310,7 +313,9 @@ pub(super) async fn session(
         ("GetSession", most),
         async move |doors, client, request: Request<Bytes>| {
             let row = find_session(&doors, &client, &id, request.extensions()).await?;
-            Ok(json_response(StatusCode::OK, render_session(&doors, &row).to_string()))
+            let shown = render_sessions(&doors, &[row]).await.map_err(store_failed)?;
+            let session = shown.first().map(Value::to_string).unwrap_or_default();
+            Ok(json_response(StatusCode::OK, session))
         },
     )
     .await
@@ -349,26 +354,6 @@ async fn find_session(
     entry.set_context(&row.context_id);
     entry.set_owner(&row.scope.caller);
     Ok(row)
-}
-
-/// A session as callers see it.
-pub(super) fn render_session(doors: &Doors, row: &SessionRow) -> Value {
-    let sessions = doors.service.sessions();
-    let activity = sessions.activity(row);
-    json!({
-        "id": &*row.id,
-        "contextId": row.context_id,
-        "agent": &*row.scope.agent,
-        "caller": &*row.scope.caller,
-        "conversation": row.conversation,
-        "live": activity.has_process,
-        "activity": activity,
-        "created": row.created,
-        "used": row.used,
-        "checkout": row.checkout,
-        "kept": sessions.why_kept(row),
-        "workspace": doors.agents.folders_of(&row.scope.agent).shown(&row.id),
-    })
 }
 
 /// A task of this caller: with the agent that the path names, else with any.

@@ -23,7 +23,7 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 /// What the page may load and send, and which scripts may make HTML of text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; \
                       font-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; \
-                      frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types pilothouse dompurify";
+                      frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify";
 
 /// What is said where there is no page.
 const NOT_BUILT: &str = "This program was built without the dashboard. Run `make ui` (it needs npm), build it again, and restart \

@@ -91,6 +91,13 @@ impl std::fmt::Display for Reloaded {
     }
 }
 
+impl Reloading {
+    /// What is masked in transcripts: credentials of the configuration and of the server's environment.
+    pub(super) fn secrets(&self, config: &Config) -> Vec<String> {
+        config::find_secrets(config, &self.source.environment)
+    }
+}
+
 impl Doors {
     /// Reads the configuration again, and puts into force what can be without a restart. Running turns go on.
     pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {

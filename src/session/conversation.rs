@@ -483,9 +483,9 @@ impl<'a> Conversation<'a> {
             return;
         }
         self.spoke = Instant::now();
-        let stored =
-            self.log.record_with(&self.deps.store, also, records, Durability::Written).await;
-        if let Err(error) = stored {
+        let has_status = Self::has_status(&records);
+        let stored = self.log.record_with(&self.deps.store, also, records, Durability::Written);
+        if let Err(error) = stored.await {
             for row in &fresh {
                 self.deps.asks.remove(&row.id);
             }
@@ -494,7 +494,7 @@ impl<'a> Conversation<'a> {
             let hint = "the operator must make room on the disk of `state_dir`";
             self.stop(fault_with(&message, hint));
         } else {
-            fresh.iter().for_each(|row| self.deps.telemetry.asks(self.log, row));
+            self.note_shown(&fresh, has_status);
         }
     }
 }

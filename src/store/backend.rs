@@ -1,6 +1,8 @@
 //! Which database a store is. There is one today; whoever holds a [`Store`] does not know.
 
-use super::sqlite::{ArtifactEnds, EventPage, EventsPart, Limits, ReadTransaction, Span, Sqlite};
+use super::sqlite::{
+    ArtifactEnds, EventPage, EventsPart, Limits, ReadTransaction, SessionHead, Span, Sqlite,
+};
 use super::{
     Account, AskPage, AskRow, AskState, CallerFilter, Durability, ErasedTask, Erasure, Error,
     Event, GrantRow, LinkRow, PushRow, Scope, SessionPage, SessionPlace, SessionRow, SessionUse,
@@ -327,6 +329,13 @@ impl Store {
     ) -> Result<SessionPage, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.sessions(callers, agent, from, size).await,
+        }
+    }
+
+    /// How these sessions began, and how they stand.
+    pub async fn session_heads(&self, rows: &[SessionRow]) -> Result<Vec<SessionHead>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.session_heads(rows).await,
         }
     }
 

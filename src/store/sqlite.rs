@@ -15,6 +15,7 @@ mod opening;
 mod push;
 mod read;
 mod results;
+mod session_heads;
 mod sessions;
 mod setups;
 mod tokens;
@@ -30,6 +31,7 @@ pub(super) use opening::lock;
 use opening::{begin_running, prepare};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
+pub use session_heads::SessionHead;
 
 use super::{Checkout, Conflict, Durability, Error, GrantWrite, Scope, Write};
 use parking_lot::Mutex;

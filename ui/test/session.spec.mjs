@@ -1,5 +1,6 @@
 // One session: what was said and done, live; the answer of a hostile agent is text.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { card, until, World } from "./world.mjs";
 
@@ -122,5 +123,27 @@ test("a review is collected on lines and reaches the agent as one message, witho
   await page.getByText("The agent has your review.").waitFor();
   const newest = await until(async () => (await world.api(`/tasks?contextId=${task.contextId}`)).tasks.find((one) => one.id !== task.id));
   assert.match(JSON.stringify((await world.api(`/tasks/${newest.id}`)).history), /Why not checked\?/);
+  await page.context().close();
+});
+
+test("a turn is saved as one page without scripts, and as JSON lines", async () => {
+  const task = await world.send("hostile");
+  await world.ended(task);
+  const page = await open(task);
+  const save = async (name) => {
+    await page.getByText("Export").click();
+    const saved = page.waitForEvent("download");
+    await page.getByRole("button", { name }).click();
+    return readFileSync(await (await saved).path(), "utf8");
+  };
+  const html = await save("Page");
+  const alone = await world.browser.newPage();
+  await alone.setContent(html);
+  assert.match(await alone.innerText("body"), /<script>window\.hacked=1<\/script>/);
+  assert.equal(await alone.locator(":is(script, img, iframe, svg, [onclick], [onerror], [onload])").count(), 0);
+  await alone.close();
+  await page.getByText("Export").click();
+  const lines = (await save("JSON lines")).trim().split("\n");
+  assert.ok(lines.length > 5 && lines.every((line) => JSON.parse(line)), lines[0]);
   await page.context().close();
 });

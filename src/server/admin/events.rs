@@ -29,7 +29,7 @@ const SHORT_EVENT: usize = 16 * 1024;
 
 /// Which events are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Asked {
+struct EventQuery {
     after: u64,
     before: Option<u64>,
     count: usize,
@@ -37,7 +37,7 @@ struct Asked {
     is_whole: bool,
 }
 
-impl Asked {
+impl EventQuery {
     /// Reads a query.
     fn read(query: &str) -> Result<Self, Error> {
         let mut asked =
@@ -77,7 +77,7 @@ pub(in super::super) async fn list(
     let most = doors.config.limits.response.as_usize();
     let action = ("ListTaskEvents", most);
     carry_out(&doors, request, action, async move |doors, client, request: Request<Bytes>| {
-        let asked = Asked::read(request.uri().query().unwrap_or_default());
+        let asked = EventQuery::read(request.uri().query().unwrap_or_default());
         let asked = asked.map_err(|error| Box::new(failed(&error)))?;
         let log = find(&doors, client, id, request.extensions()).await?;
         let head = log.head();
@@ -266,15 +266,16 @@ mod tests {
 
     #[test]
     fn a_query_asks_for_the_first_events_or_the_last_or_those_before_one() {
-        let asked = |query| Asked::read(query).unwrap();
-        let usual = Asked { after: 0, before: None, count: COUNT, is_tail: false, is_whole: false };
+        let asked = |query| EventQuery::read(query).unwrap();
+        let usual =
+            EventQuery { after: 0, before: None, count: COUNT, is_tail: false, is_whole: false };
         assert_eq!(asked(""), usual);
-        assert_eq!(asked("tail=1&limit=5"), Asked { is_tail: true, count: 5, ..usual });
-        assert_eq!(asked("before=9"), Asked { is_tail: true, before: Some(9), ..usual });
-        assert_eq!(asked("after=1&before=9"), Asked { after: 1, before: Some(9), ..usual });
-        assert_eq!(asked("bodies=whole"), Asked { is_whole: true, ..usual });
+        assert_eq!(asked("tail=1&limit=5"), EventQuery { is_tail: true, count: 5, ..usual });
+        assert_eq!(asked("before=9"), EventQuery { is_tail: true, before: Some(9), ..usual });
+        assert_eq!(asked("after=1&before=9"), EventQuery { after: 1, before: Some(9), ..usual });
+        assert_eq!(asked("bodies=whole"), EventQuery { is_whole: true, ..usual });
         for wrong in ["limit=0", "limit=1001", "after=x", "bodies=x"] {
-            assert!(Asked::read(wrong).is_err(), "{wrong}");
+            assert!(EventQuery::read(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -86,17 +86,12 @@ struct LiveStream {
 
 /// `POST /api/v1/live`: what changes on a page, as it changes.
 pub(in super::super) async fn live(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    carry_out(
-        &doors,
-        request,
-        ("Live", 0),
-        async move |doors, client, request: axum::http::Request<Bytes>| {
-            let named = request.extensions().get::<Named>().is_some();
-            let opened = open(&doors, client, named, request.body()).await;
-            let stream = opened.map_err(|error| Box::new(failed(&error)))?;
-            Ok(stream::response(stream.into_body()))
-        },
-    )
+    carry_out(&doors, request, ("Live", 0), async move |doors, client, request: Request<Bytes>| {
+        let named = request.extensions().get::<Named>().is_some();
+        let opened = open(&doors, client, named, request.body()).await;
+        let stream = opened.map_err(|error| Box::new(failed(&error)))?;
+        Ok(stream::response(stream.into_body()))
+    })
     .await
 }
 

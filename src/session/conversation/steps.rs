@@ -2,21 +2,40 @@
 
 use super::Conversation;
 use crate::asks;
+use crate::changes::Change;
 use crate::config::AskPolicy;
 use crate::session::ending::fault_with;
 use crate::session::long_line;
 use crate::session::pipe::{Chunk, try_read};
 use crate::session::questions::Command;
+use crate::store::AskRow;
+use crate::task::Record;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, Step};
 use pilothouse_sandbox::process::tree::Moment;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Bytes of records that are stored at a time. A record takes several times as many until it is stored.
 const GATHERED_BYTES: usize = 32 * 1024;
 
 impl Conversation<'_> {
+    /// Whether a status is among these records.
+    pub(super) fn has_status(records: &[Record]) -> bool {
+        records.iter().any(|record| matches!(record, Record::Status(_)))
+    }
+
+    /// Notes that these asks are shown; where a status is, the session's row is read again by those who show it.
+    pub(super) fn note_shown(&self, asks: &[Arc<AskRow>], has_status: bool) {
+        asks.iter().for_each(|row| self.deps.telemetry.asks(self.log, row));
+        if !has_status {
+            return;
+        }
+        let session = Change::Session(self.row.scope.clone(), self.row.context_id.clone());
+        self.deps.asks.changes().note(session);
+    }
+
     /// When the tree is gone, what it has left in the pipes is read at once, up to their ends.
     pub(super) fn hear_the_rest(&mut self) {
         let has_ended = self.running.look().is_some();

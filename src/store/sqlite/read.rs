@@ -382,7 +382,7 @@ pub struct Limits {
 }
 
 /// The values of a query that begins with a scope.
-fn within<V>(scope: &Scope, value: impl Into<V>) -> (Arc<str>, Arc<str>, V) {
+pub(super) fn within<V>(scope: &Scope, value: impl Into<V>) -> (Arc<str>, Arc<str>, V) {
     (scope.caller.clone(), scope.agent.clone(), value.into())
 }
 

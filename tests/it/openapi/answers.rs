@@ -206,6 +206,14 @@ fn our_own_doors_answer_as_described() {
     assert_eq!(answer, "wrote a.txtthe answer");
     house.ask("GetTaskAnswer", 404, "GET", "/api/v1/tasks/x/answer", &Value::Null);
     house.ask("GetTaskTrace", 200, "GET", &format!("/api/v1/tasks/{id}/trace"), &Value::Null);
+    let events = format!("/api/v1/tasks/{id}/events");
+    house.ask("ListTaskEvents", 200, "GET", &events, &Value::Null);
+    house.ask("ListTaskEvents", 400, "GET", &format!("{events}?limit=0"), &Value::Null);
+    house.ask("GetTaskEvent", 200, "GET", &format!("{events}/1"), &Value::Null);
+    house.ask("GetTaskEvent", 404, "GET", &format!("{events}/0"), &Value::Null);
+    house.ask("ExportTask", 400, "GET", &format!("/api/v1/tasks/{id}/export?form=x"), &Value::Null);
+    house.ask("GetSystem", 200, "GET", "/api/v1/system", &Value::Null);
+    house.ask("Live", 400, "POST", "/api/v1/live", &json!({"tasks": 1}));
     house.ask("GetTaskTrace", 404, "GET", "/api/v1/tasks/x/trace", &Value::Null);
     house.ask_with("ListSessions", 401, "GET", "/api/v1/sessions", &Value::Null, &[]);
 }

@@ -6,6 +6,9 @@ type Fields = { [name: string]: Json };
 
 const isFields = (value: Json): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** A section with more members is folded. */
+const LONG = 16;
+
 /** A name of the API in words: `costUsd` is `cost usd`. */
 export const words = (name: string) => visible(name.replace(/([a-z])([A-Z])/g, "$1 $2").replaceAll("_", " ").toLowerCase());
 
@@ -45,7 +48,9 @@ export function Sections({ fields }: { fields: Fields }) {
     <>
       {plain.length > 0 && <section class="card"><Facts fields={Object.fromEntries(plain)} /></section>}
       {entries.filter(([, value]) => typeof value === "object" && value !== null).map(([name, value]) => (
-        <section key={name} class="card"><h2>{words(name)}</h2><Value value={value} /></section>
+        <section key={name} class="card" aria-label={words(name)}>
+          {Object.keys(value!).length > LONG ? <details><summary>{words(name)}</summary><Value value={value} /></details> : <><h2>{words(name)}</h2><Value value={value} /></>}
+        </section>
       ))}
     </>
   );

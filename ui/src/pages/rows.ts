@@ -32,5 +32,6 @@ export function nowOf(session: Session): string {
   const ask = [...asks.value.values()].find((one) => one.contextId === session.contextId && one.state !== "deferred");
   if (ask) return visible(ask.kind === "permission" ? `asks for ${ask.tool}: ${ask.input?.command ?? ask.input?.file_path ?? ask.title ?? ""}` : (ask.text ?? "asks"));
   if (session.activity.waitsFor) return `waits: ${session.activity.waitsFor}`;
-  return visible(session.now ?? "") || (session.activity.state === "idle" ? "" : session.activity.state);
+  const ended = (session.task?.state ?? "").replace("TASK_STATE_", "").toLowerCase();
+  return visible(session.now ?? "") || (session.activity.state === "idle" ? ended : session.activity.state);
 }

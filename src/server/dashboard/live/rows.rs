@@ -1,6 +1,6 @@
 //! The rows of a live stream: all of them at its beginning, then those that change.
 
-use super::super::super::admin::render_session;
+use super::super::super::admin::rows::render_sessions;
 use super::frames::Frames;
 use super::{LiveStream, Room};
 use crate::asks::render;
@@ -148,7 +148,8 @@ impl LiveStream {
         let is_first = from.is_none();
         let page = self.doors.store.sessions(listed, key, from, left.min(ROWS)).await;
         let page = page.inspect_err(Self::log_failure).ok()?;
-        let rows: Vec<_> = page.rows.iter().map(|row| render_session(&self.doors, row)).collect();
+        let rows = render_sessions(&self.doors, &page.rows).await;
+        let rows = rows.inspect_err(Self::log_failure).ok()?;
         self.known.extend(page.rows.iter().map(|row| row.id.clone()));
         let shown = shown + rows.len();
         let total = if is_first { total + page.total } else { total };
@@ -214,7 +215,7 @@ impl LiveStream {
                     let row = self.doors.store.session(scope, context).await;
                     if let Some(row) = row.inspect_err(Self::log_failure).ok()? {
                         self.known.insert(row.id.clone());
-                        rows.push(render_session(&self.doors, &row));
+                        rows.push(row);
                     }
                 }
                 Change::SessionGone(id) if self.known.remove(id) => gone.push(json!(id)),
@@ -226,6 +227,8 @@ impl LiveStream {
                 Change::SessionGone(_) | Change::Ask(..) => {}
             }
         }
+        let rows = render_sessions(&self.doors, &rows).await;
+        let rows = rows.inspect_err(Self::log_failure).ok()?;
         let mut frames = Frames::default();
         self.sessions = Some(Self::next_of(&since, GATHER));
         frames.add_rows("sessions", &self.cursor_now(), rows, gone);
