@@ -13,4 +13,5 @@ tools/ui.sh >/dev/null
 [ -n "${PILOTHOUSE_BIN:-}" ] || cargo build --quiet --bin pilothouse
 cd ui
 node dev/licenses.mjs --check
+node dev/size.mjs
 exec timeout 300 node --test --test-concurrency=1 --test-reporter=./test/report.mjs ${1:+--test-name-pattern="$1"} test/*.spec.mjs
