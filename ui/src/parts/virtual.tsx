@@ -2,9 +2,9 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
-const GUESS = 90;
+const GUESS = 140;
 /** Pixels that are rendered beyond the visible part, at each side. */
-const MARGIN = 600;
+const MARGIN = 400;
 /** Pixels from an end at which more is asked for. */
 const NEAR = 800;
 /** Pixels from the end within which the list stays at the end. */

@@ -19,6 +19,16 @@ interface Segment {
   items: Item[];
 }
 
+/** Items that are as they were stay the same objects, so that their rows are not drawn again. */
+function keepUnchanged(before: Item[], items: Item[]): Item[] {
+  const known = new Map(before.map((item) => [item.key, item]));
+  return items.map((item) => {
+    const old = known.get(item.key);
+    const isSame = old && old.kind === item.kind && old.till === item.till && old.cut.length === item.cut.length;
+    return isSame && !(old.kind === "ask" && item.kind === "ask" && old.isOver !== item.isOver) ? old : item;
+  });
+}
+
 /** What a view reads, and what it may ask for. */
 export class Log {
   readonly items = signal<Item[]>([]);
@@ -64,17 +74,13 @@ export class Log {
   async open(task?: string, seq?: number): Promise<void> {
     await this.attempt(async () => {
       const known = task ?? this.newestKnown();
-      const listed = this.readTasks();
-      // What is known to be there is shown without waiting for the list of all tasks.
-      if (known) {
-        if (!this.tasks.value.some(({ id }) => id === known)) this.tasks.value = [...this.tasks.value, { id: known, contextId: this.contextId, status: { state: "" } }];
-        listed.catch(() => {});
-        this.begin(known, await this.readPage(known, seq));
-      }
-      void listed.then((tasks) => this.takeTasks(tasks), () => {});
-      if (known) return;
-      this.takeTasks(await listed);
-      if (this.newest) this.begin(this.newest.id, await this.readPage(this.newest.id, seq));
+      if (!known) this.takeTasks(await this.readTasks());
+      const wanted = known ?? this.newest?.id;
+      if (!wanted) return;
+      if (!this.tasks.value.some(({ id }) => id === wanted)) this.tasks.value = [...this.tasks.value, { id: wanted, contextId: this.contextId, status: { state: "" } }];
+      this.begin(wanted, await this.readPage(wanted, seq));
+      // What is known to be there is shown first; the list of all tasks is more work for the server.
+      if (known) void this.readTasks().then((tasks) => this.takeTasks(tasks), () => {});
     }, true);
   }
 
@@ -106,7 +112,7 @@ export class Log {
   }
 
   private refold(changed: Segment[]): void {
-    for (const segment of changed) segment.items = fold(segment.task, segment.events);
+    for (const segment of changed) segment.items = keepUnchanged(segment.items, fold(segment.task, segment.events));
     batch(() => {
       this.items.value = this.segments.flatMap((segment) => segment.items);
       const first = this.segments[0];
