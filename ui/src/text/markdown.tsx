@@ -42,6 +42,13 @@ function sanitise(html: string): DocumentFragment {
   return DOMPurify.sanitize(html, { ...ALLOWED, RETURN_DOM_FRAGMENT: true });
 }
 
+/** Has the browser compile the expressions of the reader while nobody waits: the first text would take a tenth of a second. */
+export function warmUp(): void {
+  const idle = window.requestIdleCallback ?? ((work: () => void) => setTimeout(work, 200));
+  const text = "a *b* `c`\n\n- d\n\n| e | f |\n|---|---|\n| g | h |\n\n> i\n\n<b>\n\n```json\n{}\n```\n";
+  idle(() => sanitise(marked.parse(text) as string));
+}
+
 function useNodes(make: () => Node, text: string) {
   const place = useRef<HTMLElement>(null);
   useLayoutEffect(() => place.current?.replaceChildren(make()), [text]);
