@@ -102,6 +102,11 @@ const scenes = {
     result(id, [{ type: "image", source: { type: "base64", media_type: "image/png", data: PICTURE } }]);
     end("A chart.");
   },
+  async large() {
+    const id = use("Bash", { command: "cat large.log" });
+    result(id, `${"a line of a log\n".repeat(700)}the last line`);
+    end("A long log.");
+  },
   async fail() {
     say("I tried.");
     write({ type: "result", subtype: "error_during_execution", is_error: true, errors: ["the model refused the request"] });

@@ -126,6 +126,17 @@ test("a review is collected on lines and reaches the agent as one message, witho
   await page.context().close();
 });
 
+test("a large output comes cut, and whole when it is asked for", async () => {
+  const task = await world.send("large");
+  await world.ended(task);
+  const page = await open(task);
+  const tool = page.locator(".item.tool");
+  await tool.getByRole("button", { name: "Read all of it" }).click();
+  await tool.getByRole("button", { name: "All 701 lines" }).click();
+  assert.match(await tool.locator(".output").innerText(), /the last line$/);
+  await page.context().close();
+});
+
 test("a turn is saved as one page without scripts, and as JSON lines", async () => {
   const task = await world.send("hostile");
   await world.ended(task);
