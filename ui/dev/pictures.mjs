@@ -15,7 +15,7 @@ try {
   for (const text of ["Correct the total in src/cart.rs", "Install what the shop needs", "Choose a database for the tests"]) asks.push(await world.ask(text));
   await world.send("Watch the log of the shop and tell me about errors");
   const { sessions } = await world.api("/api/v1/sessions?pageSize=100");
-  const places = { inbox: "inbox", sessions: "sessions", session: `session/${work.contextId}`, review: `review/${sessions.find(({ contextId }) => contextId === work.contextId).id}`, agents: "agents", usage: "usage", system: "system" };
+  const places = { inbox: "inbox", sessions: "sessions", session: `session/${work.contextId}`, review: `review/claude/${sessions.find(({ contextId }) => contextId === work.contextId).id}`, agents: "agents", usage: "usage", system: "system" };
   for (const [name, options] of [["light", {}], ["dark", { colorScheme: "dark" }], ["phone", { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }]]) {
     const page = await world.page(options);
     await page.locator(".link.live").waitFor();

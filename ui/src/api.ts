@@ -91,11 +91,13 @@ export const readCard = (agent: string) =>
 export const readAsk = (id: string) => json<Ask>(`/api/v1/asks/${id}`);
 export const decide = (id: string, body: Json) => post<Json>(`/api/v1/asks/${id}`, body);
 
-export const readSession = (id: string) => json<Session>(`/api/v1/sessions/${id}`);
-export const removeSession = (id: string, force: boolean) => post<Json>(`/api/v1/sessions/${id}/remove`, force ? { force } : {});
-export const pushSession = (id: string) => post<Json>(`/api/v1/sessions/${id}/push`, {});
-export const readDiff = async (id: string, from: "base" | "turn") =>
-  (await call(`/api/v1/sessions/${id}/diff?from=${from}`)).text();
+// A session is of one agent, and is there below the name of that agent alone.
+export const sessionAddress = (agent: string, id: string) => `${at(agent)}/api/v1/sessions/${id}`;
+export const readSession = (agent: string, id: string) => json<Session>(sessionAddress(agent, id));
+export const removeSession = (agent: string, id: string, force: boolean) => post<Json>(`${sessionAddress(agent, id)}/remove`, force ? { force } : {});
+export const pushSession = (agent: string, id: string) => post<Json>(`${sessionAddress(agent, id)}/push`, {});
+export const diffAddress = (agent: string, id: string, from: string) => `${sessionAddress(agent, id)}/diff?from=${from}`;
+export const readDiff = async (agent: string, id: string, from: "base" | "turn") => (await call(diffAddress(agent, id, from))).text();
 
 export const readTasks = (agent: string, query: string) =>
   json<{ tasks?: Task[]; nextPageToken?: string }>(`${at(agent)}/tasks?${query}`);

@@ -113,7 +113,7 @@ for (const colorScheme of ["light", "dark"]) {
     const page = await world.page({ colorScheme, bypassCSP: true });
     await page.locator("[data-ask]").first().waitFor();
     const serious = [];
-    for (const at of ["inbox", "sessions", `session/${task.contextId}`, `review/${session.id}`, "agents", "usage", "system"]) {
+    for (const at of ["inbox", "sessions", `session/${task.contextId}`, `review/claude/${session.id}`, "agents", "usage", "system"]) {
       await page.goto(`${world.ui}/ui/#/${at}`);
       await page.locator("main h1").waitFor();
       if (at.startsWith("session/")) await page.locator(".item.end").waitFor();

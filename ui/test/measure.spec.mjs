@@ -53,7 +53,7 @@ test("500 sessions stand in the list, and little is sent where few change", asyn
   const many = await World.start({ agent: "fake", agents: { fake: { driver: "command", program: FAKE_AGENT, args: ["--events"], format: "events" } } });
   try {
     const tasks = [];
-    for (let i = 0; i < 500; i++) tasks.push(await many.send(`say session ${i}`));
+    for (let i = 0; i < 500; i++) tasks.push(await many.send(`say session ${i}`, undefined, "fake"));
     for (const task of tasks) await many.ended(task);
     const page = await many.page({ at: "sessions" });
     const began = Date.now();
@@ -66,7 +66,7 @@ test("500 sessions stand in the list, and little is sent where few change", asyn
     session.on("Network.dataReceived", ({ dataLength }) => (bytes += dataLength));
     const from = Date.now();
     // Ten sessions have a turn each; the stream may gather what changes, so it is watched for five seconds.
-    for (let i = 0; i < 10; i++) await many.ended(await many.send(`say ${i}`, tasks[i].contextId));
+    for (let i = 0; i < 10; i++) await many.ended(await many.send(`say ${i}`, tasks[i].contextId, "fake"));
     await until(() => Date.now() - from > 5_000);
     const rate = bytes / 1024 / ((Date.now() - from) / 1000);
     context.diagnostic(`500 sessions: list after ${shown} ms; ${rate.toFixed(1)} KiB/s while ten of them had a turn`);

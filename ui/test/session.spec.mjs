@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { card, until, World } from "./world.mjs";
+import { AGENT, card, until, World } from "./world.mjs";
 
 let world;
 before(async () => (world = await World.start()));
@@ -111,7 +111,7 @@ test("a review is collected on lines and reaches the agent as one message, witho
   const task = await world.send("work");
   await world.ended(task);
   const session = await until(async () => (await world.api("/api/v1/sessions?pageSize=100")).sessions.find((one) => one.contextId === task.contextId));
-  const page = await world.page({ at: `review/${session.id}` });
+  const page = await world.page({ at: `review/claude/${session.id}` });
   await page.getByRole("button", { name: "Comment on line 2" }).focus();
   await page.keyboard.press("Enter");
   await page.locator("textarea:focus").waitFor();
@@ -157,4 +157,24 @@ test("a turn is saved as one page without scripts, and as JSON lines", async () 
   const lines = (await save("JSON lines")).trim().split("\n");
   assert.ok(lines.length > 5 && lines.every((line) => JSON.parse(line)), lines[0]);
   await page.context().close();
+});
+
+test("a session of another agent than the server's own is answered, reviewed and removed", async () => {
+  const two = await World.start({ agents: { claude: AGENT, other: AGENT } });
+  try {
+    const task = await two.send("edit", undefined, "other");
+    const ask = await two.asked(task);
+    const page = await two.page({ at: `session/${task.contextId}` });
+    await card(page, ask).getByRole("button", { name: "Allow once" }).click();
+    await page.locator(".item.end").waitFor();
+    await page.getByRole("link", { name: "Review" }).click();
+    await page.getByText("Nothing has changed.").waitFor();
+    await page.keyboard.press("2");
+    await page.getByRole("button", { name: "Peek" }).click();
+    await page.getByRole("button", { name: "Remove\u2026" }).click();
+    await page.getByRole("button", { name: "Remove it and its folder" }).click();
+    await page.getByText("No sessions yet.").waitFor();
+  } finally {
+    await two.stop();
+  }
 });

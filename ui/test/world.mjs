@@ -13,6 +13,8 @@ const program = process.env.PILOTHOUSE_BIN ?? join(root, "target/debug/pilothous
 export const FAKE_AGENT = join(dirname(program), "fake-agent");
 export const OWNER = "owner-token-owner-token-owner-token";
 export const VIEWER = "viewer-token-viewer-token-viewer-1";
+/** The scripted agent. */
+export const AGENT = { driver: "claude", skills_source: "files", program: join(root, "tests/ui/agent.mjs"), asks: "ask" };
 const PATIENCE = 15_000;
 
 /** Resolves when this is so, or fails after a while. */
@@ -39,7 +41,7 @@ export class World {
       audit: join(this.folder, "audit.jsonl"),
       timeouts: { mcp: "1ms", terminate: "500ms", shutdown: "5s" },
       agent: "claude",
-      agents: { claude: { driver: "claude", skills_source: "files", program: join(root, "tests/ui/agent.mjs"), asks: "ask" } },
+      agents: { claude: AGENT },
       ...more,
     };
     writeFileSync(join(this.folder, "cwd/pilothouse.yaml"), JSON.stringify(config));
@@ -98,15 +100,20 @@ export class World {
   }
 
   /** Sends a message without waiting for its end. */
-  async send(text, contextId) {
+  async send(text, contextId, agent = "claude") {
     const message = { messageId: crypto.randomUUID(), role: "ROLE_USER", parts: [{ text }], ...(contextId ? { contextId } : {}) };
-    return (await this.api("/message:send", { message, configuration: { returnImmediately: true } })).task;
+    return (await this.api(`/agents/${agent}/message:send`, { message, configuration: { returnImmediately: true } })).task;
   }
 
   /** Sends a message and waits until it asks. */
   async ask(text) {
     const task = await this.send(text);
-    return until(async () => (await this.api("/api/v1/asks?pageSize=100")).asks.find((ask) => ask.taskId === task.id), `${text} asks`);
+    return this.asked(task);
+  }
+
+  /** What a task asks, as soon as it does. */
+  asked(task) {
+    return until(async () => (await this.api("/api/v1/asks?pageSize=100")).asks.find((ask) => ask.taskId === task.id), "the task asks");
   }
 
   /** Waits for the end of a task. */

@@ -1,6 +1,6 @@
 // What a session has changed: read file by file, comments on lines collected into one message to the agent.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { download, may, pushSession, readDiff, readSession, send } from "../api";
+import { diffAddress, download, may, pushSession, readDiff, readSession, send } from "../api";
 import { Counts } from "../parts/diff";
 import { type FileDiff, parse, type Row, split } from "../text/diff";
 import { visible } from "../text/visible";
@@ -25,17 +25,17 @@ interface Place {
 }
 
 export function Review({ segments }: { segments: string[] }) {
-  const id = segments[1] ?? "";
+  const [, agent = "", id = ""] = segments;
   const [from, setFrom] = useState<"base" | "turn">("base");
   const [session, setSession] = useState<Session>();
   const [files, setFiles] = useState<FileDiff[]>();
   const [error, setError] = useState("");
-  useEffect(() => void readSession(id).then(setSession, (failure) => setError(String(failure.message))), [id]);
+  useEffect(() => void readSession(agent, id).then(setSession, (failure) => setError(String(failure.message))), [agent, id]);
   useEffect(() => {
     setFiles(undefined);
     setError("");
-    readDiff(id, from).then((patch) => setFiles(parse(patch)), (failure) => (failure.status === 404 ? setFiles([]) : setError(String(failure.message))));
-  }, [id, from]);
+    readDiff(agent, id, from).then((patch) => setFiles(parse(patch)), (failure) => (failure.status === 404 ? setFiles([]) : setError(String(failure.message))));
+  }, [agent, id, from]);
   return (
     <>
       <header class="top">
@@ -43,8 +43,8 @@ export function Review({ segments }: { segments: string[] }) {
         <h1 tabIndex={-1}>Review</h1>
         <label class="short">Since <select value={from} onChange={(event) => setFrom(event.currentTarget.value as "base" | "turn")}><option value="base">the beginning</option><option value="turn">the last turn</option></select></label>
         <div class="answers">
-          <button type="button" onClick={() => download(`/api/v1/sessions/${id}/diff?from=${from}`, `${from}.patch`).catch((failure) => setError(String(failure.message)))}>Download patch</button>
-          {session?.checkout && may("send") && <Push id={id} />}
+          <button type="button" onClick={() => download(diffAddress(agent, id, from), `${from}.patch`).catch((failure) => setError(String(failure.message)))}>Download patch</button>
+          {session?.checkout && may("send") && <Push agent={agent} id={id} />}
         </div>
       </header>
       {error && <p class="error" role="alert">{error}</p>}
@@ -55,9 +55,9 @@ export function Review({ segments }: { segments: string[] }) {
   );
 }
 
-function Push({ id }: { id: string }) {
+function Push({ agent, id }: { agent: string; id: string }) {
   const [words, setWords] = useState("");
-  const push = () => pushSession(id).then((found) => setWords(`pushed: ${JSON.stringify(found)}`), (failure) => setWords(String(failure.message)));
+  const push = () => pushSession(agent, id).then((found) => setWords(`pushed: ${JSON.stringify(found)}`), (failure) => setWords(String(failure.message)));
   return <><button type="button" onClick={push}>Push</button>{words && <span role="status" class="quiet">{visible(words).slice(0, 300)}</span>}</>;
 }
 

@@ -1,9 +1,9 @@
 // One session: what was said and done, live, and where a person answers and writes.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { announce } from "../announce";
-import { cancelTask, download, may, readSession } from "../api";
+import { cancelTask, download, may, readSession, system } from "../api";
 import { since } from "../clock";
-import { sessions } from "../live";
+import { isFull, sessions } from "../live";
 import { Composer } from "../parts/composer";
 import { Icon } from "../parts/icons";
 import { VirtualList } from "../parts/virtual";
@@ -11,7 +11,7 @@ import type { Item } from "../transcript/fold";
 import { ItemView } from "../transcript/items";
 import { Log } from "../transcript/log";
 import { TimeLine } from "../transcript/timeline";
-import type { Session } from "../types";
+import type { Json, Session } from "../types";
 import { groupOf, nowOf, titleOf } from "./rows";
 
 /** The session of a context: from the live rows, else read once. */
@@ -20,9 +20,11 @@ function useSession(contextId: string): { session: Session | undefined; error: s
   const [found, setFound] = useState<Session>();
   const [error, setError] = useState("");
   useEffect(() => {
-    if (row || found?.contextId === contextId) return;
-    readSession(contextId).then(setFound, (failure) => setError(String(failure.message)));
-  }, [contextId, row === undefined]);
+    if (row || found?.contextId === contextId || !isFull.value || !system.value.agents) return;
+    // A row that is not among the newest: each agent is asked for it.
+    const agents = Object.keys((system.value.agents as { [name: string]: Json } | undefined) ?? {});
+    Promise.any(agents.map((agent) => readSession(agent, contextId))).then(setFound, () => setError("There is no such session, or it is not yours."));
+  }, [contextId, row === undefined, isFull.value, system.value.agents]);
   return { session: row ?? found, error: row ? "" : error };
 }
 
@@ -103,7 +105,7 @@ function Head({ session, log, task }: { session: Session; log: Log; task: string
       <p class={`state ${group}`}><Icon name={group} /> <span dir="auto">{nowOf(session) || session.activity.state}</span> <span class="quiet">{since(session.lastSign ?? session.activity.since)}</span> <span class={session.live ? "process live" : "process"}>{session.live ? "process" : "no process"}</span></p>
       <div class="answers">
         {running && may("send") && <button type="button" class="danger" onClick={() => cancelTask(session.agent, running).catch((failure) => setError(String(failure.message)))}>Stop</button>}
-        <a class="button" href={`#/review/${session.id}`}>Review</a>
+        <a class="button" href={`#/review/${encodeURIComponent(session.agent)}/${session.id}`}>Review</a>
         {task && (
           <details class="menu">
             <summary class="button">Export</summary>

@@ -149,13 +149,13 @@ export function SessionButtons({ session }: { session: Session }) {
   return (
     <div class="answers">
       <a class="button" href={`#/session/${session.contextId}`}>Open</a>
-      <a class="button" href={`#/review/${session.id}`}>Review changes</a>
+      <a class="button" href={`#/review/${encodeURIComponent(session.agent)}/${session.id}`}>Review changes</a>
       <button type="button" aria-pressed={pins.value.includes(session.id)} onClick={() => togglePin(session.id)}>{pins.value.includes(session.id) ? "Unpin" : "Pin"}</button>
       {may("send") && task && <button type="button" onClick={() => attempt(cancelTask(session.agent, task), "stopped")}>Stop</button>}
       {may("send") && !isSure && <button type="button" class="danger" onClick={() => setSure(true)}>Remove{"\u2026"}</button>}
       {isSure && (
         <>
-          <button type="button" class="danger" onClick={() => attempt(removeSession(session.id, false), "removed")}>Remove it and its folder</button>
+          <button type="button" class="danger" onClick={() => attempt(removeSession(session.agent, session.id, false), "removed")}>Remove it and its folder</button>
           <button type="button" onClick={() => setSure(false)}>Keep it</button>
         </>
       )}

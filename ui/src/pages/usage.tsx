@@ -50,7 +50,7 @@ function UsedTable({ name, rows }: { name: string; rows: Used[] }) {
           <tbody>
             {rows.slice(0, 60).map((row) => (
               <tr key={String(row[name])}>
-                <th scope="row">{name === "session" ? <a href={`#/review/${String(row[name])}`}>{visible(String(row[name]))}</a> : visible(String(row[name]))}</th>
+                <th scope="row">{visible(String(row[name]))}</th>
                 <td class="figure">{money(row.costUsd)}</td>
                 <td class="figure">{(row.tokens ?? 0).toLocaleString()}</td>
                 <td class="bar"><i style={{ width: `${((row.tokens ?? 0) / most) * 100}%` }} /></td>
