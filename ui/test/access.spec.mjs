@@ -103,14 +103,19 @@ test("the keyboard alone goes from page to page, opens a session, looks and come
   await page.context().close();
 });
 
-for (const colorScheme of ["light", "dark"]) {
-  test(`axe has no serious finding on any page, ${colorScheme}`, async () => {
+const LOOKS = {
+  light: { colorScheme: "light" },
+  dark: { colorScheme: "dark" },
+  "on a phone": { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true },
+};
+for (const [look, options] of Object.entries(LOOKS)) {
+  test(`axe has no serious finding on any page, ${look}`, async () => {
     const task = await world.send("work");
     await world.ended(task);
     const asks = [await world.ask("edit"), await world.ask("question")];
     const { sessions } = await world.api("/api/v1/sessions?pageSize=100");
     const session = sessions.find((one) => one.contextId === task.contextId);
-    const page = await world.page({ colorScheme, bypassCSP: true });
+    const page = await world.page({ ...options, bypassCSP: true });
     await page.locator("[data-ask]").first().waitFor();
     const serious = [];
     for (const at of ["inbox", "sessions", `session/${task.contextId}`, `review/claude/${session.id}`, "agents", "usage", "system"]) {

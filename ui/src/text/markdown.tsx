@@ -13,7 +13,7 @@ const TAGS = [
   "p", "br", "hr", "strong", "em", "del", "code", "pre", "span", "ul", "ol", "li", "blockquote", "a",
   "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "div",
 ];
-const ALLOWED = { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ["href", "class", "start", "tabindex"], ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i };
+const ALLOWED = { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ["href", "class", "start", "tabindex"], ADD_URI_SAFE_ATTR: ["start", "tabindex"], ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i };
 
 const marked = new Marked({
   gfm: true,
