@@ -3,7 +3,7 @@
 # Usage: tests/ui/test.sh [PATTERN]     (tests by name; without one: all)
 # PILOTHOUSE_BIN=FILE: the program to try, target/debug/pilothouse without it; it has to hold the built page
 # (`make ui`, then `cargo build`). CHROMIUM=FILE: the browser, /usr/bin/chromium without it.
-# UI_PICTURES=DIR: pictures of the pages are written there.
+# UI_DIST=1: the page is that of ui/dist, whatever the program holds. Pictures of the pages: node ui/dev/pictures.mjs FOLDER.
 set -eu
 cd "$(dirname "$0")/../.."
 skip() { echo "- the dashboard: $1"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }
