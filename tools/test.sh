@@ -66,6 +66,7 @@ fi
 if [ "$which" = all ]; then
     run "the documentation" tests/docs/test.sh
     run "the examples" tests/examples/test.sh
+    run "the dashboard" tests/ui/test.sh
 fi
 if [ "$which" != fast ]; then
     run "the real Claude Code" cargo test -p pilothouse --test it -- claude:: --test-threads=4
