@@ -12,6 +12,7 @@ mod trial;
 
 use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
+use crate::client::program::remember_program;
 use crate::client::tasks::AnswerCommand;
 use crate::client::terminal::Screen;
 use crate::client::{card, exit, grants, operate, send, sessions, tasks, token, usage, watch};
@@ -255,6 +256,7 @@ fn read_command_line() -> Cli {
 pub fn run() -> ExitCode {
     let cli = read_command_line();
     let environment = Environment::of_process();
+    remember_program(&environment);
     let Some(cwd) = read_current_folder() else { return ExitCode::from(exit::UNAVAILABLE) };
     let screen = Screen::of_process(&environment);
     let find = |args: &ServerArgs| Server::find(args, &environment, &cwd);

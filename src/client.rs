@@ -12,6 +12,7 @@ mod markdown;
 mod names;
 pub(crate) mod operate;
 mod outcome;
+pub(crate) mod program;
 pub(crate) mod report;
 mod results;
 pub(crate) mod send;

@@ -86,7 +86,7 @@ fn describe_folder(config: &Config, agent: &Agent, cwd: &Path) -> Vec<String> {
             let named = if top == cwd { ".".into() } else { top.to_string_lossy() };
             format!(
                 "`{}` does not see the repository in this folder: each session begins in an empty folder below {}. To give \
-                 each session a clone of it (of what is committed there: commit first where nothing is): `--repo {named}`. To let all sessions work on the \
+                 each session a clone of it (of what is committed there): `--repo {named}`. To let all sessions work on the \
                  repository itself: AGENT_PROJECT={named} (`workspace.mode: shared`)",
                 agent.key,
                 agent.workspaces.root().display()

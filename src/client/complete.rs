@@ -1,5 +1,5 @@
-//! What a shell completes: ids of tasks, sessions, asks, grants and tokens, names of agents, keys. The server is asked that a command
-//! without options finds; where there is none, nothing is completed.
+//! What a shell completes: ids of tasks, sessions, asks, grants and tokens, names of agents, keys. The server is asked that the
+//! command with its options finds; where there is none, nothing is completed.
 
 use super::failure::Failure;
 use super::list::read_list;
@@ -8,9 +8,11 @@ use super::names::{newest_tasks, shorten};
 use super::tasks::Ask;
 use super::terminal::{clean_line, cut};
 use crate::config::{Config, Environment, keys_of};
+use clap::{Args, Command, FromArgMatches};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use pilothouse_a2a::task::TaskState;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// How long a person who has pressed Tab waits.
@@ -122,7 +124,27 @@ fn candidate(text: &str, about: &str) -> CompletionCandidate {
     CompletionCandidate::new(text).help((!about.is_empty()).then(|| about.into()))
 }
 
-/// What a server of this user or of `PILOTHOUSE_URL` says in time; nothing where it says nothing.
+/// The server that these words name. They are no whole command yet, so the options that lead to a server are read alone.
+fn named_server(words: impl IntoIterator<Item = OsString>) -> ServerArgs {
+    let command = ServerArgs::augment_args(Command::new("pilothouse"));
+    let names = command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?)));
+    let names: Vec<String> = names.collect();
+    let (mut words, mut options) = (words.into_iter(), vec![OsString::from("pilothouse")]);
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy().into_owned();
+        let (name, has_value) =
+            text.split_once('=').map_or((&*text, false), |(name, _)| (name, true));
+        if names.iter().any(|known| known == name) {
+            let value = if has_value { None } else { words.next() };
+            options.push(word);
+            options.extend(value);
+        }
+    }
+    let read = command.try_get_matches_from(options).ok();
+    read.and_then(|read| ServerArgs::from_arg_matches(&read).ok()).unwrap_or_default()
+}
+
+/// What the server of the command line, of this user or of `PILOTHOUSE_URL` says in time; nothing where it says nothing.
 fn ask_server(
     question: impl AsyncFnOnce(&Server) -> Result<Vec<CompletionCandidate>, Failure>,
 ) -> Vec<CompletionCandidate> {
@@ -130,7 +152,7 @@ fn ask_server(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
         let environment = Environment::of_process();
         let cwd = std::env::current_dir().ok()?;
-        let server = Server::find(&ServerArgs::default(), &environment, &cwd).ok()?;
+        let server = Server::find(&named_server(std::env::args_os()), &environment, &cwd).ok()?;
         let answer = async { tokio::time::timeout(PATIENCE, question(&server)).await };
         let answer = runtime.block_on(answer);
         runtime.shutdown_background();

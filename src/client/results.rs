@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::link::link_file;
 use super::local::Server;
+use super::program::program;
 use super::terminal::{Screen, clean_line};
 use clap::Args;
 use pilothouse_a2a::message::{Part, PartContent};
@@ -52,8 +53,13 @@ impl ResultArgs {
         }
         // What a task has so far would stand in the way of the whole.
         if let Some(folder) = self.out.as_ref().filter(|_| !task.status.state.is_interrupted()) {
+            let mut first = None;
             for artifact in &task.artifacts {
-                save(artifact, (folder, screen.links), server).await?;
+                let failure = save(artifact, (folder, screen.links), server).await;
+                first = first.or(failure);
+            }
+            if let Some(failure) = first {
+                return Err(failure);
             }
         }
         if self.apply && !task.status.state.is_interrupted() {
@@ -77,7 +83,8 @@ impl ResultArgs {
         let mut lines = Vec::new();
         if self.apply {
             lines.push(format!(
-                "nothing was applied yet: answer with --apply, or after the answer: pilothouse sessions apply{options} {context}"
+                "nothing was applied yet: answer with --apply, or after the answer: {} sessions apply{options} {context}",
+                program()
             ));
         }
         if let Some(folder) = &self.out {
@@ -127,12 +134,14 @@ fn exists_already(path: &Path) -> Failure {
     ))
 }
 
-/// Writes each part of an artifact into a file of its own.
+/// Writes each part of an artifact into a file of its own. A part that cannot be had is named and leaves no file; the first
+/// such failure is returned.
 async fn save(
     artifact: &Artifact,
     (folder, with_links): (&Path, bool),
     server: &Server,
-) -> Result<(), Failure> {
+) -> Option<Failure> {
+    let mut first: Option<Failure> = None;
     for (at, part) in artifact.parts.iter().enumerate() {
         let name = file_name(artifact, part, at);
         if has_whole(artifact, at, &name) {
@@ -146,15 +155,35 @@ async fn save(
             );
             continue;
         };
-        match &part.content {
-            PartContent::Url(address) if is_result(address) => {
-                copy(server, address, &mut create(&path)?).await?;
+        match write_part(part, &path, server).await {
+            Ok(()) => eprintln!("wrote {}", link_file(&path, with_links)),
+            Err(failure) => {
+                let message = format!("{} was not written: {}", path.display(), failure.message);
+                let failure = Failure { message: clean_line(&message), ..failure };
+                match first {
+                    Some(_) => eprintln!("pilothouse: {}", failure.message),
+                    None => first = Some(failure),
+                }
             }
-            _ => write_new(&path, &bytes_of(part, server).await?)?,
         }
-        eprintln!("wrote {}", link_file(&path, with_links));
     }
-    Ok(())
+    first
+}
+
+/// Writes a part into a file that is not there yet.
+async fn write_part(part: &Part, path: &Path, server: &Server) -> Result<(), Failure> {
+    let address = match &part.content {
+        PartContent::Url(address) if is_result(address) => address,
+        PartContent::Text(_) | PartContent::Raw(_) | PartContent::Data(_) | PartContent::Url(_) => {
+            return write_new(path, &bytes_of(part, server).await?);
+        }
+    };
+    let copied = copy(server, address, &mut create(path)?).await;
+    if copied.is_err() {
+        // A piece of a file would look like the whole.
+        let _ = std::fs::remove_file(path);
+    }
+    copied
 }
 
 /// Whether a part is the beginning of what a later one of the same name has the address of.
@@ -338,6 +367,19 @@ mod tests {
         assert!(place_in(root.path(), ".gitignore").is_some());
         // A dot within a path is no name.
         assert_eq!(place_in(root.path(), "a/./b"), Some(root.path().join("a/b")));
+    }
+
+    #[tokio::test]
+    async fn an_artifact_that_cannot_be_had_is_named_and_the_others_are_written() {
+        let root = tempfile::tempdir().unwrap();
+        let lost = Part::url("/api/v1/tasks/t/results/lost.png").named("lost.png");
+        let parts = vec![lost, Part::raw(b"x".to_vec()).named("there.png")];
+        let artifact = Artifact::new("a".into(), "a", parts);
+        let failure = save(&artifact, (root.path(), false), &Server::default()).await.unwrap();
+        let named = root.path().join("lost.png");
+        assert!(failure.message.starts_with(&*named.to_string_lossy()), "{}", failure.message);
+        assert!(!named.exists());
+        assert_eq!(std::fs::read(root.path().join("there.png")).unwrap(), b"x");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::link::link_addresses;
 use super::local::{AgentArgs, Server};
 use super::names::{find_context, find_task, shorten};
 use super::outcome::{closing_lines, files, summary};
+use super::program::program;
 use super::results::ResultArgs;
 use super::tasks::{Ask, ask_person, read_line};
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
@@ -179,7 +180,8 @@ async fn chat(
     }
     if let Some(context) = context.filter(|context| !context.as_str().is_empty()) {
         let context = shell_words::quote(shorten(context.as_str())).into_owned();
-        eprintln!("go on with: pilothouse send{} -c {}", server.options(), clean_line(&context));
+        let (program, options) = (program(), server.options());
+        eprintln!("go on with: {program} send{options} -c {}", clean_line(&context));
     }
     Ok(code)
 }
@@ -313,7 +315,7 @@ pub(super) fn how_to_answer(task: &Task, options: &str) -> Vec<String> {
 /// The command that shows a task as it goes. Its id is short for a person at a terminal, as in all that stands there.
 pub(super) fn watch_command(task: &TaskId, options: &str, is_terminal: bool) -> String {
     let id = clean_line(if is_terminal { shorten(task.as_str()) } else { task.as_str() });
-    format!("pilothouse tasks watch{options} {}", shell_words::quote(&id))
+    format!("{} tasks watch{options} {}", program(), shell_words::quote(&id))
 }
 
 fn print_accepted(

@@ -71,7 +71,7 @@ async fn terminal(session: &mut SessionResources) -> Result<Spec, String> {
     let launch = driver.terminal(&setting).ok_or(match agent.config.driver {
         DriverKind::Claude => "nothing was said in this session yet",
         DriverKind::Acp | DriverKind::Command | DriverKind::Demo => {
-            "this agent has no terminal of its own; go on with `pilothouse send --context`"
+            "this agent has no terminal of its own; go on with `pilothouse send -c CONTEXT`"
         }
     })?;
     let spec = agent.spec(&agent.latest_env(), &launch, &Places::real(&folder), None);

@@ -198,7 +198,7 @@ fn an_agent_without_a_terminal_says_so_and_how_to_go_on() {
     let (status, said) = asked(&world, "talk", &[("Authorization", &bearer(OWNER))]);
     assert_eq!(status, 409, "{said}");
     assert!(
-        said.contains("no terminal of its own; go on with `pilothouse send --context`"),
+        said.contains("no terminal of its own; go on with `pilothouse send -c CONTEXT`"),
         "{said}"
     );
 }

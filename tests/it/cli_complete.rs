@@ -4,8 +4,13 @@ use crate::cli_asks::url;
 use crate::world::{OWNER, World};
 use std::process::{Command, Output};
 
-/// What bash is told about the last of these words.
+/// What bash is told about the last of these words, with the server in variables.
 fn completed(world: &World, words: &[&str]) -> String {
+    let url = url(world.address());
+    completed_with(&[("PILOTHOUSE_URL", &url), ("PILOTHOUSE_TOKEN", OWNER)], words)
+}
+
+fn completed_with(variables: &[(&str, &str)], words: &[&str]) -> String {
     let home = tempfile::tempdir().unwrap();
     let index = words.len() - 1;
     let output: Output = Command::new(env!("CARGO_BIN_EXE_pilothouse"))
@@ -19,8 +24,7 @@ fn completed(world: &World, words: &[&str]) -> String {
         .env("_CLAP_COMPLETE_COMP_TYPE", "9")
         .env("_CLAP_COMPLETE_SPACE", "true")
         .env("_CLAP_IFS", "\n")
-        .env("PILOTHOUSE_URL", url(world.address()))
-        .env("PILOTHOUSE_TOKEN", OWNER)
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -47,6 +51,21 @@ fn a_shell_completes_ids_agents_and_states_that_the_server_knows() {
     assert!(backends.contains("bubblewrap") && backends.contains("landlock"), "{backends}");
     let keys = completed(&world, &["pilothouse", "config", "show", "limits.ra"]);
     assert!(keys.lines().any(|key| key.trim() == "limits.rate"), "{keys}");
+}
+
+#[test]
+fn a_shell_completes_from_the_server_that_the_options_before_name() {
+    let world = World::start();
+    world.say("say x");
+    let url = url(world.address());
+    let with_equals = format!("--url={url}");
+    for server in [&["--url", &url][..], &[&with_equals]] {
+        let words = ["pilothouse", "tasks", "watch", "--token", OWNER, ""];
+        let words = [&words[..3], server, &words[3..]].concat();
+        let tasks = completed_with(&[], &words);
+        assert!(tasks.contains("last"), "{server:?}: {tasks}");
+    }
+    assert!(!completed_with(&[], &["pilothouse", "tasks", "watch", ""]).contains("last"));
 }
 
 #[test]

@@ -80,6 +80,7 @@ mod many_agents;
 mod memory;
 mod metrics;
 mod mirrors;
+mod named_commands;
 mod names;
 mod notifications;
 mod numbers;

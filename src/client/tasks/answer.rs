@@ -9,6 +9,7 @@ use crate::client::list::{ListArgs, read_list};
 use crate::client::local::Server;
 use crate::client::names::{FoundAsk, find_ask, names_ask};
 use crate::client::outcome::ago;
+use crate::client::program::program;
 use crate::client::results::ResultArgs;
 use crate::client::send::{EXIT_CODES, InputArgs, OutgoingMessage, hold_turn_and_keep};
 use crate::client::table::table;
@@ -379,7 +380,8 @@ pub(super) async fn list(
         if !asks.entries.is_empty() {
             let options = server.options();
             eprintln!(
-                "answer with: pilothouse approve{options} ASK, deny{options} ASK \"why\", or answer{options} ASK \"...\""
+                "answer with: {} approve{options} ASK, deny{options} ASK \"why\", or answer{options} ASK \"...\"",
+                program()
             );
         }
     }

@@ -12,6 +12,7 @@ mod input;
 
 use super::super::names::shorten;
 use super::super::outcome::words;
+use super::super::program::program;
 use super::super::terminal::{BAD, GOOD, Screen, clean_line, cut, styled};
 use super::pattern::Proposal;
 pub(super) use bar::{barred, visible};
@@ -274,7 +275,7 @@ impl Ask {
             (Some(ask), true) => format!("{} --ask {}", quoted(task), quoted(ask)),
             _ => quoted(task),
         };
-        let command = |name: &str, rest: &str| format!("pilothouse {name}{options} {id}{rest}");
+        let command = |name: &str, rest: &str| format!("{} {name}{options} {id}{rest}", program());
         let mut lines = Vec::new();
         match &self.kind {
             AskDetails::Permission { tool, .. } => {
