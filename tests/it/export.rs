@@ -96,8 +96,10 @@ fn spans_and_metrics_go_by_grpc_where_the_operator_says_so() {
     let mut world = exporting(&collector).env(protocol.0, protocol.1).start();
     assert_eq!(state(&world.say(SCRIPT)), "COMPLETED");
     collector.await_spans(&["SendMessage", "invoke_agent fake"]);
+    await_some("what was sent", PATIENCE, || {
+        (counted(&world, "pilothouse_spans_sent_total") > 0).then_some(())
+    });
     assert_eq!(counted(&world, "pilothouse_spans_dropped_total"), 0);
-    assert!(counted(&world, "pilothouse_spans_sent_total") > 0);
     world.stop();
     collector.await_metric("pilothouse_turns");
     let head = &collector.heads()[0];

@@ -85,7 +85,9 @@ fn a_tool_a_wait_for_a_person_and_a_restart_are_one_trace_at_the_collector() {
         .config(json!({"agents": {"claude": {"asks": "ask"}}}))
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .start();
-    let asked = send_in(&world, TRACES[0], message("bash: echo one\nsay the end"));
+    // No permission mode but the widest allows it by itself.
+    let script = "bash: curl -s http://127.0.0.1:9/ || echo one\nsay the end";
+    let asked = send_in(&world, TRACES[0], message(script));
     assert_eq!(state(&asked), "INPUT_REQUIRED", "{asked:#}");
     world.restart();
     let mut answer = message("allow");
