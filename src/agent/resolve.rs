@@ -30,32 +30,7 @@ impl Agent {
         let path = environment.get("PATH").cloned().unwrap_or_else(|| DEFAULT_PATH.to_owned());
         let contained = config.isolation.backend == BackendKind::Container;
         let mut args = agent.args.clone();
-        let program = match agent.driver {
-            DriverKind::Demo => {
-                args.insert(0, DEMO_COMMAND.to_owned());
-                PathBuf::from(OWN_PROGRAM)
-            }
-            DriverKind::Claude | DriverKind::Acp | DriverKind::Command => {
-                let wanted = match (agent.driver, &agent.program) {
-                    (_, Some(program)) => program.as_str(),
-                    (DriverKind::Claude, None) => "claude",
-                    (DriverKind::Acp | DriverKind::Command | DriverKind::Demo, None) => {
-                        return Err(Error::NoProgram(key.to_owned()));
-                    }
-                };
-                if contained {
-                    PathBuf::from(wanted)
-                } else {
-                    find(wanted, &path).ok_or_else(|| {
-                        let (agent, program) = (key.to_owned(), wanted.to_owned());
-                        match wanted.contains('/') {
-                            true => Error::NotExecutable { agent, program },
-                            false => Error::ProgramNotFound { agent, program },
-                        }
-                    })?
-                }
-            }
-        };
+        let program = find_program(key, &agent, (contained, &path), &mut args)?;
         let env = agent.select_env(environment);
         let mut notes = Vec::new();
         let patience = config.timeouts.key_command.get();
@@ -310,4 +285,34 @@ pub fn find(program: &str, path: &str) -> Option<PathBuf> {
     std::env::split_paths(path)
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_absolute() && runs(candidate))
+}
+
+/// The program of an agent, and what it is told first. A container's image has its own.
+fn find_program(
+    key: &str,
+    agent: &config::Agent,
+    (contained, path): (bool, &str),
+    args: &mut Vec<String>,
+) -> Result<PathBuf, Error> {
+    let wanted = match (agent.driver, &agent.program) {
+        (DriverKind::Demo, _) => {
+            args.insert(0, DEMO_COMMAND.to_owned());
+            return Ok(PathBuf::from(OWN_PROGRAM));
+        }
+        (_, Some(program)) => program.as_str(),
+        (DriverKind::Claude, None) => "claude",
+        (DriverKind::Acp | DriverKind::Command, None) => {
+            return Err(Error::NoProgram(key.to_owned()));
+        }
+    };
+    if contained {
+        return Ok(PathBuf::from(wanted));
+    }
+    find(wanted, path).ok_or_else(|| {
+        let (agent, program) = (key.to_owned(), wanted.to_owned());
+        match wanted.contains('/') {
+            true => Error::NotExecutable { agent, program },
+            false => Error::ProgramNotFound { agent, program },
+        }
+    })
 }

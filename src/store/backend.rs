@@ -30,6 +30,20 @@ fn commits() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 4.0, 10))
 }
 
+/// The same of the database that this store is.
+macro_rules! delegate {
+    ($store:ident.$name:ident($($given:expr),*).await) => {
+        match &$store.0 {
+            Backend::Sqlite(sqlite) => sqlite.$name($($given),*).await,
+        }
+    };
+    ($store:ident.$name:ident($($given:expr),*)) => {
+        match &$store.0 {
+            Backend::Sqlite(sqlite) => sqlite.$name($($given),*),
+        }
+    };
+}
+
 impl Store {
     /// Opens (or makes) the database in a folder of our own, which is locked for us.
     pub(super) fn in_folder(
@@ -51,9 +65,7 @@ impl Store {
     /// Keeps readers and the writer of a store in memory from their connection until the answer is dropped.
     #[cfg(test)]
     pub(crate) async fn keep_busy(&self) -> std::sync::mpsc::Sender<()> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.keep_busy().await,
-        }
+        delegate!(self.keep_busy().await)
     }
 
     /// How long batches took, in seconds, from their order to their place in the store.
@@ -63,37 +75,27 @@ impl Store {
 
     /// Whether the last server on this store ended in order.
     pub fn was_clean(&self) -> bool {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.was_clean(),
-        }
+        delegate!(self.was_clean())
     }
 
     /// What the operator should know of the opening.
     pub fn note(&self) -> Option<String> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.note(),
-        }
+        delegate!(self.note())
     }
 
     /// Marks the end as an orderly one and stops the writer. Writes still under way are carried out.
     pub async fn close(&self) {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.close().await,
-        }
+        delegate!(self.close().await)
     }
 
     /// A number for a new task.
     pub fn new_task_number(&self) -> i64 {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.new_task_number(),
-        }
+        delegate!(self.new_task_number())
     }
 
     /// What an agent's CLI said last that it offers, as JSON.
     pub async fn inventory(&self, agent: &str) -> Result<Option<String>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.inventory(agent).await,
-        }
+        delegate!(self.inventory(agent).await)
     }
 
     /// Applies a batch whole; returns when it is as safe as asked.
@@ -115,37 +117,27 @@ impl Store {
             commits.observe(begun.elapsed().as_secs_f64());
             then(outcome)
         };
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.commit_then(writes, durability, then).await,
-        }
+        delegate!(self.commit_then(writes, durability, then).await)
     }
 
     /// Removes tasks with their events.
     pub async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.remove_tasks(tasks).await,
-        }
+        delegate!(self.remove_tasks(tasks).await)
     }
 
     /// Removes a session.
     pub async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.remove_session(id).await,
-        }
+        delegate!(self.remove_session(id).await)
     }
 
     /// All open asks of tasks that still wait for one.
     pub async fn asks(&self) -> Result<Vec<AskRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.asks().await,
-        }
+        delegate!(self.asks().await)
     }
 
     /// An ask by its id or its short id, whosever it is; of several with the same short id, the newest.
     pub async fn ask(&self, name: &str) -> Result<Option<AskRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.ask(name).await,
-        }
+        delegate!(self.ask(name).await)
     }
 
     /// A page of the ended asks of one caller or of all, newest first: of these agents (all, where none is
@@ -158,9 +150,7 @@ impl Store {
         before: Option<String>,
         size: usize,
     ) -> Result<AskPage, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.ended_asks(caller, agents, state, before, size).await,
-        }
+        delegate!(self.ended_asks(caller, agents, state, before, size).await)
     }
 
     /// What a session of this context may use at this time, the oldest first.
@@ -170,9 +160,7 @@ impl Store {
         context: &ContextId,
         at: Timestamp,
     ) -> Result<Vec<GrantRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.grants_in(scope, context, at).await,
-        }
+        delegate!(self.grants_in(scope, context, at).await)
     }
 
     /// All that these callers have granted and that can be used at this time, the oldest first.
@@ -181,9 +169,7 @@ impl Store {
         callers: &CallerFilter,
         at: Timestamp,
     ) -> Result<Vec<GrantRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.grants_of(callers, at).await,
-        }
+        delegate!(self.grants_of(callers, at).await)
     }
 
     /// A config of a task of this scope.
@@ -193,9 +179,7 @@ impl Store {
         n: i64,
         id: &str,
     ) -> Result<Option<PushRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.push_config(scope, n, id).await,
-        }
+        delegate!(self.push_config(scope, n, id).await)
     }
 
     /// At most `size` configs of a task of this scope, in the order of their creation, after the one with
@@ -207,37 +191,27 @@ impl Store {
         after: i64,
         size: u32,
     ) -> Result<Vec<PushRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.push_configs(scope, n, after, size).await,
-        }
+        delegate!(self.push_configs(scope, n, after, size).await)
     }
 
     /// How many configs a task has.
     pub async fn push_count(&self, n: i64) -> Result<usize, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.push_count(n).await,
-        }
+        delegate!(self.push_count(n).await)
     }
 
     /// Configs that are not at their end, of all callers, after the one with the key `after`. For the start alone.
     pub async fn push_active(&self, after: i64, size: u32) -> Result<Vec<PushRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.push_active(after, size).await,
-        }
+        delegate!(self.push_active(after, size).await)
     }
 
     /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
     pub async fn probe_read(&self) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.probe_read().await,
-        }
+        delegate!(self.probe_read().await)
     }
 
     /// A task of this scope, by its id.
     pub async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.task(scope, id).await,
-        }
+        delegate!(self.task(scope, id).await)
     }
 
     /// What was sent under an `Idempotency-Key`, as its print, and the task.
@@ -246,9 +220,7 @@ impl Store {
         scope: &Scope,
         key: &str,
     ) -> Result<Option<([u8; 32], TaskRow)>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.task_by_key(scope, key).await,
-        }
+        delegate!(self.task_by_key(scope, key).await)
     }
 
     /// The newest task of this scope that a v0.1 client named so.
@@ -257,9 +229,7 @@ impl Store {
         scope: &Scope,
         alias: &str,
     ) -> Result<Option<TaskRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.task_by_alias(scope, alias).await,
-        }
+        delegate!(self.task_by_alias(scope, alias).await)
     }
 
     /// Events of a task after `after` up to `upto`, until they make `bytes`; at least one if there is one.
@@ -272,16 +242,12 @@ impl Store {
         upto: u64,
         bytes: usize,
     ) -> Result<Vec<Event>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.events(n, after, upto, bytes).await,
-        }
+        delegate!(self.events(n, after, upto, bytes).await)
     }
 
     /// The same for a reader who shows a part of them.
     pub async fn events_in_part(&self, part: EventsPart) -> Result<Vec<Event>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.events_in_part(part).await,
-        }
+        delegate!(self.events_in_part(part).await)
     }
 
     /// The events of a page as text, in their order, each rendered as soon as it is read.
@@ -290,9 +256,7 @@ impl Store {
         page: EventPage,
         render: impl FnMut(Event) -> String + Send + 'static,
     ) -> Result<Vec<String>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.event_page(page, render).await,
-        }
+        delegate!(self.event_page(page, render).await)
     }
 
     /// Several reads that belong together: of one moment, on one thread.
@@ -300,16 +264,12 @@ impl Store {
         &self,
         reads: impl FnOnce(&ReadTransaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.read_together(reads).await,
-        }
+        delegate!(self.read_together(reads).await)
     }
 
     /// Tasks that were submitted or working when the last server ended, oldest first. For the start alone.
     pub async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.unfinished().await,
-        }
+        delegate!(self.unfinished().await)
     }
 
     /// The session of a context.
@@ -318,9 +278,7 @@ impl Store {
         scope: &Scope,
         context: &ContextId,
     ) -> Result<Option<SessionRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.session(scope, context).await,
-        }
+        delegate!(self.session(scope, context).await)
     }
 
     /// This scope's session of this id or this context.
@@ -329,9 +287,7 @@ impl Store {
         scope: &Scope,
         name: &str,
     ) -> Result<Option<SessionRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.session_named(scope, name).await,
-        }
+        delegate!(self.session_named(scope, name).await)
     }
 
     /// A page of these callers' sessions with an agent, last used first: those behind a place, or the first ones.
@@ -342,66 +298,48 @@ impl Store {
         from: Option<SessionPlace>,
         size: usize,
     ) -> Result<SessionPage, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.sessions(callers, agent, from, size).await,
-        }
+        delegate!(self.sessions(callers, agent, from, size).await)
     }
 
     /// How these sessions began, and how they stand.
     pub async fn session_heads(&self, rows: &[SessionRow]) -> Result<Vec<SessionHead>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.session_heads(rows).await,
-        }
+        delegate!(self.session_heads(rows).await)
     }
 
     /// Finished tasks that retention has come for.
     pub async fn old_tasks(&self, limits: Limits) -> Result<Vec<i64>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.old_tasks(limits).await,
-        }
+        delegate!(self.old_tasks(limits).await)
     }
 
     /// Whether a task of a session's context waits, works or asks. Not looked up by the task's own session: a
     /// session that is made anew goes on with tasks of the one before it.
     pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.has_unfinished(session).await,
-        }
+        delegate!(self.has_unfinished(session).await)
     }
 
     /// All sessions and when they were last used (in milliseconds), last used first.
     pub async fn sessions_by_use(&self) -> Result<Vec<SessionUse>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.sessions_by_use().await,
-        }
+        delegate!(self.sessions_by_use().await)
     }
 
     /// The revisions of set-ups that sessions have, each with its agent.
     pub async fn setups_in_use(&self) -> Result<Vec<(String, String)>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.setups_in_use().await,
-        }
+        delegate!(self.setups_in_use().await)
     }
 
     /// What a turn of a task has left under this name; without its bytes where it was larger than is kept.
     pub async fn result(&self, n: i64, name: &str) -> Result<Option<Option<Vec<u8>>>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.result(n, name).await,
-        }
+        delegate!(self.result(n, name).await)
     }
 
     /// How many of these events change their task.
     pub async fn count_changes(&self, span: Span) -> Result<u64, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.count_changes(span).await,
-        }
+        delegate!(self.count_changes(span).await)
     }
 
     /// The beginnings and ends of the newest updates of artifacts among these events, oldest first.
     pub async fn artifact_ends(&self, span: Span) -> Result<Vec<ArtifactEnds>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.artifact_ends(span).await,
-        }
+        delegate!(self.artifact_ends(span).await)
     }
 
     /// The newest of what turns of a session have left under this name.
@@ -410,9 +348,7 @@ impl Store {
         session: &str,
         name: &str,
     ) -> Result<Option<Option<Vec<u8>>>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.session_result(session, name).await,
-        }
+        delegate!(self.session_result(session, name).await)
     }
 
     /// What the spans of a task need beside its events, in its order, at most so many.
@@ -421,51 +357,37 @@ impl Store {
         n: i64,
         (behind, most): (u32, u32),
     ) -> Result<Vec<Option<TraceRow>>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.trace_notes(n, (behind, most)).await,
-        }
+        delegate!(self.trace_notes(n, (behind, most)).await)
     }
 
     /// The asks of a task in their order, at most so many, whether or not they can be answered.
     pub async fn asks_of_task(&self, n: i64, most: u32) -> Result<Vec<AskRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.asks_of_task(n, most).await,
-        }
+        delegate!(self.asks_of_task(n, most).await)
     }
 
     /// The link whose secret has this hash.
     pub async fn link(&self, hash: &[u8; 32]) -> Result<Option<LinkRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.link(hash).await,
-        }
+        delegate!(self.link(hash).await)
     }
 
     /// The tasks of an erasure.
     pub async fn erased_tasks(&self, what: &Erasure) -> Result<Vec<ErasedTask>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.erased_tasks(what).await,
-        }
+        delegate!(self.erased_tasks(what).await)
     }
 
     /// The sessions of an erasure, each with its agent.
     pub async fn erased_sessions(&self, what: &Erasure) -> Result<Vec<(Arc<str>, String)>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.erased_sessions(what).await,
-        }
+        delegate!(self.erased_sessions(what).await)
     }
 
     /// Leaves nothing of what was deleted, also not in the copy that an upgrade has kept.
     pub async fn scrub(&self) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.scrub().await,
-        }
+        delegate!(self.scrub().await)
     }
 
     /// All tokens, in the order of their making, the revoked and expired ones included.
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.tokens().await,
-        }
+        delegate!(self.tokens().await)
     }
 
     /// A task with this agent, whoever its caller is.
@@ -474,9 +396,7 @@ impl Store {
         agent: &str,
         id: &TaskId,
     ) -> Result<Option<TaskRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.task_of_anybody(agent, id).await,
-        }
+        delegate!(self.task_of_anybody(agent, id).await)
     }
 
     /// The session of this id or this context with this agent, whoever its caller is. Of several callers with this
@@ -486,9 +406,7 @@ impl Store {
         agent: &str,
         name: &str,
     ) -> Result<Option<SessionRow>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.session_of_anybody(agent, name).await,
-        }
+        delegate!(self.session_of_anybody(agent, name).await)
     }
 
     /// What these callers used from one day to another, both included.
@@ -498,15 +416,11 @@ impl Store {
         from: i64,
         to: i64,
     ) -> Result<UsageReport, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.usage_report(callers, from, to).await,
-        }
+        delegate!(self.usage_report(callers, from, to).await)
     }
 
     /// What was used of each of these accounts, in their order.
     pub async fn usage(&self, accounts: Vec<Account>) -> Result<Vec<Used>, Error> {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.usage(accounts).await,
-        }
+        delegate!(self.usage(accounts).await)
     }
 }

@@ -85,10 +85,7 @@ pub(super) async fn forward(
     }
     // What is compressed cannot be counted.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let name = match (route.provider().name, is_model) {
-        (name, true) => format!("the model's server ({name})"),
-        (name, false) => format!("the API of {name}"),
-    };
+    let name = describe(route);
     let key = match &route.changing {
         None => None,
         Some(changing) => match changing.get().await {
@@ -130,6 +127,14 @@ pub(super) async fn forward(
             let answer = json_error(StatusCode::BAD_GATEWAY, &message);
             if why.is_lasting { no_retry(answer) } else { answer }
         }
+    }
+}
+
+/// What a route leads to, in words.
+fn describe(route: &ModelRoute) -> String {
+    match (route.provider().name, route.is_model()) {
+        (name, true) => format!("the model's server ({name})"),
+        (name, false) => format!("the API of {name}"),
     }
 }
 
