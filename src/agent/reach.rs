@@ -131,8 +131,10 @@ impl Reach {
 
 impl Reach {
     /// What the operator should know of a token of GitHub that stays outside.
-    pub fn note_of_forge(&self, key: &str) -> Option<String> {
-        self.policy.has_route_to(ProviderKind::GitHub).then(|| {
+    pub fn note_of_forge(&self, config: &Config, key: &str) -> Option<String> {
+        let is_outside = config.isolation.backend != BackendKind::None
+            && self.policy.has_route_to(ProviderKind::GitHub);
+        is_outside.then(|| {
             format!(
                 "`{key}` reaches the API of GitHub with your token, which stays outside of its sandbox: by the address in \
                  GITHUB_API_URL, which `gh` does not look at. For `gh`, have the token inside: `agents.{key}.secrets_inside: \

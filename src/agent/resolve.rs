@@ -65,9 +65,7 @@ impl Agent {
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
         let reach = Reach::of(config, key, &agent, &env, key_command)
             .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
-        if config.isolation.backend != BackendKind::None {
-            notes.extend(reach.note_of_forge(key));
-        }
+        notes.extend(reach.note_of_forge(config, key));
         let (mut workspaces, shared_turns) = folders.of(config, &agent)?;
         let declared = (key, &agent, program.as_path());
         let setup = AgentSetup::of(config, declared, (&env, environment), &reach, &mut notes)?;
@@ -101,9 +99,7 @@ impl Agent {
             setup::grant_servers(&agent, &mut grants, &path, &folders.changeable);
         }
         grants.variables(&listed);
-        if let Some(script) = workspaces.script() {
-            grants.script(script, contained);
-        }
+        workspaces.script().into_iter().for_each(|script| grants.script(script, contained));
         clone_source.iter().for_each(|source| source.grant(&mut grants));
         let granted = folders.grant(config, key, &workspaces, grants)?;
         if let Some(why) = granted.left_out.iter().find(|one| one.lies_there && one.path == program)

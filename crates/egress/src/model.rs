@@ -59,9 +59,9 @@ pub(super) async fn forward(
 ) -> ProxyResponse {
     look(watch);
     let secrets = route.secrets();
-    let (of_others, is_model) = (Arc::default(), route.is_model());
+    let of_others = Arc::default();
     // Only what models answer is counted.
-    let counted = if is_model { counted } else { &of_others };
+    let counted = if route.is_model() { counted } else { &of_others };
     let (parts, body) = request.into_parts();
     if !METHODS.contains(&parts.method) {
         let message = "this method is not sent to a model";
@@ -85,7 +85,7 @@ pub(super) async fn forward(
     }
     // What is compressed cannot be counted.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let name = describe(route);
+    let name = route.describe();
     let key = match &route.changing {
         None => None,
         Some(changing) => match changing.get().await {
@@ -127,14 +127,6 @@ pub(super) async fn forward(
             let answer = json_error(StatusCode::BAD_GATEWAY, &message);
             if why.is_lasting { no_retry(answer) } else { answer }
         }
-    }
-}
-
-/// What a route leads to, in words.
-fn describe(route: &ModelRoute) -> String {
-    match (route.provider().name, route.is_model()) {
-        (name, true) => format!("the model's server ({name})"),
-        (name, false) => format!("the API of {name}"),
     }
 }
 

@@ -193,6 +193,15 @@ impl ModelRoute {
         self.kind.is_model()
     }
 
+    /// What it leads to, for people.
+    pub(super) fn describe(&self) -> String {
+        let name = self.provider().name;
+        match self.is_model() {
+            true => format!("the model's server ({name})"),
+            false => format!("the API of {name}"),
+        }
+    }
+
     /// Whether a process that knows the one route can use the other: it has the same stand-ins in its environment.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let variables = |route: &Self| -> Vec<_> {

@@ -115,11 +115,9 @@ pub(super) fn settle(world: &World) {
     world.await_no_agents();
     // No ask outlives its task.
     let authorization = format!("Bearer {OWNER}");
-    let asks = || {
-        let reply = world.get("/api/v1/asks?caller=*", &[("Authorization", &authorization)]);
-        reply.json()["totalSize"].clone()
-    };
-    assert!(await_true(world.patience(), || asks() == 0), "{} asks are open", asks());
+    let asks = || world.get("/api/v1/asks?caller=*", &[("Authorization", &authorization)]).json();
+    let is_none_open = || asks()["totalSize"] == 0;
+    assert!(await_true(world.patience(), is_none_open), "open: {:#}", asks());
 }
 
 /// Every acknowledged task is in the store; the number of tasks there.
