@@ -376,6 +376,10 @@ impl Actor {
         let stored = log.record_end(&deps.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;
+            if log.state().is_terminal() {
+                // A turn before it may have asked.
+                deps.asks.forget(log.n);
+            }
             if let Some(ask) = &ask {
                 deps.asks.note_shown(ask);
                 deps.telemetry.asks(log, ask);

@@ -72,6 +72,7 @@ pub(super) async fn end_failed(deps: Arc<SessionDeps>, log: Arc<TaskLog>, words:
         let metadata = Map::from_iter([failure]);
         let record = status(&log, TaskState::Failed, Some(message), Some(metadata));
         if log.record(&deps.store, vec![record], Durability::Synced).await.is_ok() {
+            deps.asks.forget(log.n);
             return;
         }
         tokio::select! {

@@ -336,6 +336,16 @@ fn an_answer_that_is_repeated_is_not_the_answer_to_the_next_question() {
     assert_eq!(ask_id(&world.send(params)), ask_id(&next));
 }
 
+#[test]
+fn what_a_turn_has_asked_is_open_no_more_when_a_message_that_waited_behind_it_ends_the_task() {
+    let world = World::start();
+    let task = world.send(at_once(message(&format!("cue go; {ASK}"))));
+    world.send(at_once(message_to(text_of(&task, "id"), "say done")));
+    world.cue("go");
+    world.await_state(text_of(&task, "id"), &["COMPLETED"]);
+    none_are_open(&world);
+}
+
 // === what is known of an ask ===
 
 #[test]
