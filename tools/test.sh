@@ -50,6 +50,11 @@ if [ "$which" = all ]; then
     PILOTHOUSE_TEST_AGENTS=$(tests/agents/install.sh) || fail "the agents could not be installed"
     export PILOTHOUSE_TEST_AGENTS
 fi
+# The program holds the page, so the page comes first.
+if command -v npm >/dev/null; then
+    echo "== the page of the dashboard: build"
+    tools/ui.sh || fail "the page of the dashboard could not be built"
+fi
 run "build" cargo test --workspace --no-run
 if [ "$which" != claude ]; then
     run "protocol and drivers" cargo test -p pilothouse-a2a --all-features -p pilothouse-agents
