@@ -63,6 +63,8 @@ impl Conversation<'_> {
     /// about to end.
     pub(super) fn hear_more(&mut self, read: Option<Chunk>) {
         self.hear(read);
+        // Of a line that has become long no second piece is read without a place.
+        self.running.update_line_place(&self.live.lines, &self.log.scope.caller);
         let running = &self.running;
         let hears =
             running.stdout_open && running.unread.is_empty() && !running.line.is_requested();
