@@ -60,6 +60,10 @@ const scenes = {
     const isDone = await called("Bash", { command: "npm install --no-audit", description: "Install the dependencies" }, "added 214 packages in 6s");
     end(isDone ? "Dependencies are installed." : "I left the dependencies alone.");
   },
+  async padded() {
+    await called("Bash", { command: `ls${"\n".repeat(41)}; touch below${" ".repeat(300)}; touch beside` }, "");
+    end("Listed.");
+  },
   async edit() {
     say("The total ignores how many of an item there are.");
     const isDone = await called("Edit", { file_path: "src/cart.rs", old_string: BEFORE, new_string: AFTER }, "The file src/cart.rs has been updated.");

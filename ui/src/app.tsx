@@ -39,7 +39,8 @@ const PAGES: { [name: string]: ComponentType<{ segments: string[] }> } = {
 let told = 0;
 effect(() => {
   const waiting = [...asks.value.values()].filter((ask) => ask.state !== "deferred").length;
-  document.title = waiting > 0 ? `(${waiting}) Pilothouse` : "Pilothouse";
+  const place = PLACES.find(([name]) => name === (route.value[0] || "inbox"))?.[1] ?? "Session";
+  document.title = `${waiting > 0 ? `(${waiting}) ` : ""}${place} - Pilothouse`;
   if (waiting > told) announce(waiting === 1 ? "One question waits for an answer" : `${waiting} questions wait for an answer`);
   told = waiting;
 });

@@ -31,6 +31,26 @@ test("asks stand in the order in which they were asked, with the exact command a
   await page.context().close();
 });
 
+test("what a command has below empty lines and behind spaces is seen without scrolling", async () => {
+  const ask = await world.ask("padded");
+  const page = await world.page();
+  const text = await card(page, ask).locator(".command").innerText();
+  assert.equal(text, "ls\n\u27e840 empty lines\u27e9\n; touch below\u27e8300 spaces\u27e9; touch beside");
+  await card(page, ask).getByRole("button", { name: "Allow once" }).click();
+  await gone(page, ask);
+  await page.context().close();
+});
+
+test("what is typed after `New session` goes into its message", async () => {
+  const page = await world.page();
+  await page.goto(`${page.url().split("#")[0]}#/sessions`);
+  await page.getByRole("button", { name: "New session" }).click();
+  await page.locator(".new textarea:focus").waitFor();
+  await page.keyboard.type("jk e");
+  assert.equal(await page.locator(".new textarea").inputValue(), "jk e");
+  await page.context().close();
+});
+
 test("a new ask arrives without a reload, and a click allows it once", async () => {
   const page = await world.page();
   await page.getByText("Nobody waits for you.").waitFor();

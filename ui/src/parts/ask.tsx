@@ -4,7 +4,7 @@ import { decide, may, Refused } from "../api";
 import { now, since, until } from "../clock";
 import { sessions } from "../live";
 import { ofEdit, parse } from "../text/diff";
-import { visible } from "../text/visible";
+import { folded, visible } from "../text/visible";
 import type { Act, Ask, Json } from "../types";
 import { Answers } from "./answers";
 import { Diff } from "./diff";
@@ -47,7 +47,7 @@ function Input({ ask }: { ask: Ask }) {
     const { command: _, description: __, ...others } = input;
     return (
       <>
-        <Command text={command} />
+        <Command text={folded(command)} />
         <Fields input={others} />
       </>
     );
@@ -95,11 +95,11 @@ function Facts({ ask, isPlaced }: { ask: Ask; isPlaced: boolean }) {
 }
 
 /** What the wait says: how long, how much is left, who is at it. */
-function Wait({ ask }: { ask: Ask }) {
+function Wait({ ask, isMine }: { ask: Ask; isMine: boolean }) {
   const isClose = ask.deadline !== undefined && Date.parse(ask.deadline) - now.value < 600_000;
   return (
     <span class="wait">
-      {ask.state === "claimed" && ask.claim && <b class="claim">{actor(ask.claim)} is answering</b>}
+      {ask.state === "claimed" && ask.claim && <b class="claim">{isMine ? "you are answering" : `${actor(ask.claim)} is answering`}</b>}
       {ask.state === "deferred" && ask.deferral && <b class="claim">deferred by {actor(ask.deferral)}</b>}
       <span>waits {since(ask.created)}</span>
       {ask.deadline && <span class={isClose ? "close" : ""}>{until(ask.deadline)} left</span>}
@@ -154,7 +154,7 @@ export function AskCard({ ask, isSelected = false, isPlaced = false, onSelect, h
       <header>
         <span class="kind"><Icon name="needs" /> {ask.kind === "permission" ? ask.tool : ask.kind}</span>
         <h2 dir="auto">{visible(headline(ask))}</h2>
-        <Wait ask={ask} />
+        <Wait ask={ask} isMine={isClaimed.current} />
       </header>
       <Input ask={ask} />
       <Facts ask={ask} isPlaced={isPlaced} />

@@ -19,14 +19,20 @@ interface Props {
   contextId?: string;
   label: string;
   onSent: (contextId: string) => void;
+  /** What is typed next goes here. */
+  isFirst?: boolean;
 }
 
-export function Composer({ agent, contextId, label, onSent }: Props) {
+export function Composer({ agent, contextId, label, onSent, isFirst = false }: Props) {
   const [text, setText] = useState("");
   const [files, setFiles] = useState<File[]>([]);
   const [error, setError] = useState("");
   const [isSending, setSending] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
+  const field = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    if (isFirst) field.current?.focus();
+  }, [isFirst]);
   // Kept until the message has arrived, so that another try is the same message.
   const id = useRef(crypto.randomUUID());
   const submit = async () => {
@@ -54,7 +60,7 @@ export function Composer({ agent, contextId, label, onSent }: Props) {
   };
   return (
     <form class="composer" onSubmit={(event) => { event.preventDefault(); void submit(); }}>
-      <textarea rows={2} dir="auto" aria-label={label} placeholder={label} value={text} onInput={(event) => setText(event.currentTarget.value)} onKeyDown={press} />
+      <textarea ref={field} rows={2} dir="auto" aria-label={label} placeholder={label} value={text} onInput={(event) => setText(event.currentTarget.value)} onKeyDown={press} />
       {files.length > 0 && (
         <p class="files">
           {files.map((file) => <button type="button" class="small" key={file.name} onClick={() => setFiles(files.filter((one) => one !== file))} aria-label={`Leave out ${file.name}`}>{file.name} {"\u00d7"}</button>)}
@@ -87,7 +93,7 @@ export function NewMessage({ onSent, only }: { onSent: (contextId: string) => vo
       {agents.length > 1 && (
         <label class="short">Agent <select value={agent} onChange={(event) => setAgent(event.currentTarget.value)}>{agents.map((one) => <option key={one}>{one}</option>)}</select></label>
       )}
-      {agent && <Composer agent={agent} label={`Message to ${agent}`} onSent={onSent} />}
+      {agent && <Composer agent={agent} label={`Message to ${agent}`} onSent={onSent} isFirst={!only} />}
     </div>
   );
 }

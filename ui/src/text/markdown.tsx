@@ -7,7 +7,15 @@ import { escape, highlight } from "./highlight";
 import { withoutOverrides } from "./visible";
 
 /** Longer text is shown as it is. */
-const LONGEST = 200_000;
+const LONGEST = 100_000;
+
+/** Quotes and lists within each other, and marks in a row or in all, above which text is shown as it is: reading them would take the page's time. */
+const DEEP = /^(?:[ \t]*(?:>|[-*+]|\d+[.)])[ \t]*){12,}/m;
+const MARKS = /[*_`[\]<~]/g;
+const MOST_MARKS = 4_000;
+
+/** Whether text is read as Markdown. */
+const isReadable = (text: string) => text.length <= LONGEST && !DEEP.test(text) && (text.match(MARKS)?.length ?? 0) <= MOST_MARKS;
 
 const TAGS = [
   "p", "br", "hr", "strong", "em", "del", "code", "pre", "span", "ul", "ol", "li", "blockquote", "a",
@@ -57,8 +65,8 @@ function useNodes(make: () => Node, text: string) {
 
 /** Text of an agent, with its Markdown. */
 export const Markdown = memo(({ text }: { text: string }) => {
-  const make = () => (text.length > LONGEST ? document.createTextNode(text) : sanitise(marked.parse(withoutOverrides(text)) as string));
-  return <div class="markdown" dir="auto" ref={useNodes(make, text) as never} />;
+  const make = () => (!isReadable(text) ? document.createTextNode(text) : sanitise(marked.parse(withoutOverrides(text)) as string));
+  return <div class={isReadable(text) ? "markdown" : "markdown whole"} dir="auto" ref={useNodes(make, text) as never} />;
 });
 
 /** Code in the colours of its language. */

@@ -10,6 +10,13 @@ export function visible(text: string): string {
   return text.replaceAll("\r\n", "\n").replace(HIDDEN, spell);
 }
 
+/** The same text with empty lines and long runs of spaces as their number: nothing of a command lies below the screen or
+ * beside it unseen. */
+export function folded(text: string): string {
+  const lines = text.replace(/\r(?!\n)/g, spell).replace(/(?:\r?\n[ \t]*){4,}(?=\S|$)/g, (run) => `\n\u27e8${run.split("\n").length - 2} empty lines\u27e9\n`);
+  return lines.replace(/[ \t]{40,}/g, (run) => `\u27e8${run.length} spaces\u27e9`);
+}
+
 /** Only what turns the direction of other text around becomes its number. */
 export function withoutOverrides(text: string): string {
   return text.replace(OVERRIDES, spell);

@@ -52,7 +52,7 @@ function Body({ item }: { item: Item }) {
     case "thought":
       return <details><summary>Thinking</summary><Markdown text={item.text} /></details>;
     case "tool":
-      return <ToolView tool={item} />;
+      return <ToolView tool={item} task={item.task} />;
     case "ask":
       return <AskInPlace item={item} />;
     case "note":
@@ -125,21 +125,22 @@ function subject({ name, input }: Tool): string {
 
 const AGENT_TOOLS = /^(Task|Agent)$/;
 
-function ToolView({ tool }: { tool: Tool }) {
+function ToolView({ tool, task }: { tool: Tool; task: string }) {
   const isShell = typeof tool.input.command === "string";
   const isEdit = typeof tool.input.file_path === "string" && (typeof tool.input.new_string === "string" || typeof tool.input.content === "string");
   const [isOpen, setOpen] = useState(isShell || isEdit || AGENT_TOOLS.test(tool.name));
   const isRunning = tool.output === undefined;
+  const waits = isRunning && [...asks.value.values()].some((ask) => ask.taskId === task && ask.kind === "permission" && ask.tool === tool.name);
   const took = tool.time && (tool.ended ? Date.parse(tool.ended) - Date.parse(tool.time) : undefined);
   return (
     <div class={tool.isError ? "call failed" : "call"}>
       <button type="button" class="plain head" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
-        <Icon name={isRunning ? "running" : tool.isError ? "failed" : "done"} />
+        <Icon name={waits ? "needs" : isRunning ? "running" : tool.isError ? "failed" : "done"} />
         <b>{visible(tool.name)}</b> <span class="subject" dir="ltr">{isShell ? visible(String(tool.input.description ?? "")) : visible(subject(tool))}</span>
-        <span class="quiet took">{typeof took === "number" ? duration(took) : isRunning && tool.time ? <Running from={tool.time} /> : ""}</span>
+        <span class="quiet took">{typeof took === "number" ? duration(took) : waits ? "waits for an answer" : isRunning && tool.time ? <Running from={tool.time} /> : ""}</span>
       </button>
       {isShell && <Command text={String(tool.input.command)} />}
-      {isOpen && isEdit && <Diff title={false} file={ofEdit(String(tool.input.file_path), String(tool.input.old_string ?? ""), String(tool.input.new_string ?? tool.input.content))} />}
+      {isOpen && isEdit && !waits && <Diff title={false} file={ofEdit(String(tool.input.file_path), String(tool.input.old_string ?? ""), String(tool.input.new_string ?? tool.input.content))} />}
       {isOpen && !isShell && !isEdit && <Input tool={tool} />}
       {isOpen && tool.output !== undefined && !(isEdit && !tool.isError) && <Result tool={tool} />}
       {isOpen && tool.parts.map((part, at) => <FileView key={at} part={part} name={part.filename ?? "file"} />)}
