@@ -131,7 +131,7 @@ export class Log {
     this.unfollow = follow(last.task, last.last, (event) => {
       this.arrived.push(event);
       this.frame ||= requestAnimationFrame(() => this.takeArrived(last));
-    });
+    }, (why) => (this.error.value = `What is new here is not told any more: ${why}`));
   }
 
   private takeArrived(segment: Segment): void {
