@@ -167,10 +167,12 @@ impl LiveStream {
     /// The asks that have changed.
     pub(super) async fn tell_asks(&mut self) -> Option<Bytes> {
         let Some(lane) = self.asks else { return Some(Bytes::new()) };
-        let Some(since) = self.take_changes(lane.seen) else { return Some(Bytes::new()) };
-        let room = self.room(self.doors.config.limits.event.as_usize()).await?;
+        let Some(mut since) = self.take_changes(lane.seen) else { return Some(Bytes::new()) };
+        let most = self.doors.config.limits.event.as_usize();
+        let room = self.room(most).await?;
         let (mut rows, mut gone, now) = (Vec::new(), Vec::new(), clock::now());
-        for change in &since.changes {
+        let (mut size, mut rest) = (0, None);
+        for (at, (_, change)) in since.changes.iter().enumerate() {
             let Change::Ask(id, scope) = change else { continue };
             let Some(client) = self.clients.iter().find(|client| *client.agent.key == *scope.agent)
             else {
@@ -181,8 +183,14 @@ impl LiveStream {
             }
             match self.doors.service.listed_ask(&client.caller, id) {
                 Some(row) => {
+                    let row = render(&row, now);
+                    size += row.to_string().len();
+                    if size > most && !rows.is_empty() {
+                        rest = Some(at);
+                        break;
+                    }
                     self.known.insert(id.clone());
-                    rows.push(render(&row, now));
+                    rows.push(row);
                 }
                 None => {
                     let was_known = self.known.remove(id);
@@ -191,6 +199,9 @@ impl LiveStream {
                     }
                 }
             }
+        }
+        if let Some(at) = rest {
+            since.cut(at);
         }
         self.asks = Some(Self::next_of(&since, GATHER));
         let mut frames = Frames::default();
@@ -204,7 +215,7 @@ impl LiveStream {
         let Some(since) = self.take_changes(lane.seen) else { return Some(Bytes::new()) };
         let room = self.room(self.doors.config.limits.event.as_usize()).await?;
         let (mut rows, mut gone) = (Vec::new(), Vec::new());
-        for change in &since.changes {
+        for (_, change) in &since.changes {
             match change {
                 Change::Session(scope, context) => {
                     let agents = &self.clients;
