@@ -29,10 +29,19 @@ pub enum Change {
 pub struct Since {
     /// The version up to which these are all.
     pub version: u64,
-    /// What has changed, in the order of the last change.
-    pub changes: Vec<Change>,
+    /// What has changed, in the order of the last change, each with its version.
+    pub changes: Vec<(u64, Change)>,
     /// Whether further ones follow.
     pub has_more: bool,
+}
+
+impl Since {
+    /// Leaves the changes from this one on for later; there is one before it.
+    pub fn cut(&mut self, from: usize) {
+        self.changes.truncate(from);
+        self.has_more = true;
+        self.version = self.changes.last().map_or(0, |(version, _)| *version);
+    }
 }
 
 /// The latest changes; clones share them.
@@ -109,7 +118,7 @@ impl Changes {
         let has_more = later.next().is_some();
         let last = found.last().map(|(version, _)| **version);
         let version = last.filter(|_| has_more).unwrap_or(journal.version);
-        let changes = found.into_iter().map(|(_, change)| change.clone()).collect();
+        let changes = found.into_iter().map(|(version, change)| (*version, change.clone())).collect();
         Some(Since { version, changes, has_more })
     }
 
@@ -134,7 +143,8 @@ mod tests {
     }
 
     fn since(changes: &Changes, version: u64) -> Option<Vec<Change>> {
-        changes.since(version, 10).map(|since| since.changes)
+        let since = changes.since(version, 10)?;
+        Some(since.changes.into_iter().map(|(_, change)| change).collect())
     }
 
     #[test]
@@ -162,7 +172,17 @@ mod tests {
         let first = changes.since(0, 2).unwrap();
         assert_eq!((first.version, first.has_more), (2, true));
         let rest = changes.since(first.version, 2).unwrap();
-        assert_eq!(rest, Since { version: 3, changes: vec![gone("c")], has_more: false });
+        assert_eq!(rest, Since { version: 3, changes: vec![(3, gone("c"))], has_more: false });
+    }
+
+    #[test]
+    fn changes_that_are_left_for_later_come_then() {
+        let changes = Changes::new(10);
+        ["a", "b", "a", "c"].into_iter().for_each(|id| changes.note(gone(id)));
+        let mut first = changes.since(0, 10).unwrap();
+        first.cut(1);
+        assert_eq!(first, Since { version: 2, changes: vec![(2, gone("b"))], has_more: true });
+        assert_eq!(since(&changes, first.version), Some(vec![gone("a"), gone("c")]));
     }
 
     #[test]

@@ -164,6 +164,12 @@ impl Service {
         self.limited.all()
     }
 
+    /// The limit of this agent's account, while it is reached.
+    pub fn limit_of(&self, agent: &Agent) -> Option<AccountLimit> {
+        let limit = self.limited.of(agent.account())?;
+        Some(AccountLimit { agent: agent.key.to_string(), ..limit })
+    }
+
     /// The sessions behind.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions

@@ -20,9 +20,11 @@ export const sessions = signal<ReadonlyMap<string, Session>>(new Map());
 export const onAskGone = new Set<(ask: Ask) => void>();
 
 type Hear = (event: LogEvent) => void;
+type HearEnd = (why: string) => void;
 interface Followed {
   after: number;
   hear: Hear;
+  hearEnd: HearEnd;
 }
 
 const FIRST_WAIT = 500;
@@ -43,11 +45,13 @@ let lastBytes = 0;
 /** After a reset: the rows that came since. All others go when the last one is here, so that nothing flickers. */
 let told: Set<string> | undefined;
 
-/** Hears each event of a task after this one, until the returned function is called. */
-export function follow(task: string, after: number, hear: Hear): () => void {
-  followed.set(task, { after, hear });
+/** Hears each event of a task after this one, until the returned function is called or no more of it can be told. */
+export function follow(task: string, after: number, hear: Hear, hearEnd: HearEnd): () => void {
+  const mine = { after, hear, hearEnd };
+  followed.set(task, mine);
   reconnect();
   return () => {
+    if (followed.get(task) !== mine) return;
     followed.delete(task);
     reconnect();
   };
@@ -79,6 +83,8 @@ function forget(): void {
 }
 
 async function run(mine: AbortController): Promise<void> {
+  // Rows of a beginning that broke off are not all of them.
+  told = undefined;
   const tasks = [...followed].map(([id, { after }]) => ({ id, after }));
   const body = JSON.stringify({ asks: true, sessions: true, tasks, ...(cursor ? { cursor } : {}) });
   if (link.value !== "live") link.value = tries === 0 ? "connecting" : "waiting";
@@ -148,6 +154,8 @@ interface Rows<T> {
 function take(name: string, data: unknown): void {
   if (name === "reset") {
     told = new Set();
+    // Until all rows are here nothing is had that a stream could go on from.
+    cursor = undefined;
   } else if (name === "asks") {
     takeAsks(data as Rows<Ask>);
   } else if (name === "sessions") {
@@ -167,6 +175,11 @@ function take(name: string, data: unknown): void {
     if (!known || seq <= known.after) return;
     known.after = seq;
     known.hear({ seq, event });
+  } else if (name === "broken") {
+    const { task, error } = data as { task: string; error: { message: string } };
+    const known = followed.get(task);
+    followed.delete(task);
+    known?.hearEnd(error.message);
   }
 }
 

@@ -28,6 +28,8 @@ pub(in super::super) async fn read(State(doors): State<Arc<Doors>>, request: Req
             (agent.key.to_string(), shown)
         });
         let agents: serde_json::Map<String, Value> = agents.collect();
+        let served = doors.agents.iter().filter(|agent| grant.serves(&agent.key));
+        let limits: Vec<_> = served.filter_map(|agent| doors.service.limit_of(agent)).collect();
         let sessions = doors.service.sessions();
         let (live, most) = sessions.processes();
         let (open_asks, oldest) = doors.service.open_asks();
@@ -41,21 +43,22 @@ pub(in super::super) async fn read(State(doors): State<Arc<Doors>>, request: Req
                 "store": if store_works(&doors).await { "ok" } else { "failed" },
                 "audit": if doors.telemetry.audit().fails() { "failed" } else { "ok" },
                 "stopping": stopping,
-                "accountLimits": doors.service.limits(),
+                "accountLimits": limits,
             },
-            "work": {
+            "work": {},
+            "limits": doors.config.limits,
+            "agents": agents,
+        });
+        // What others do and are asked is told whoever may look at it.
+        if client.caller.is_admin() {
+            body["work"] = json!({
                 "processes": live,
                 "processesMax": most,
                 "running": sessions.running(),
                 "waiting": sessions.waiting(),
-            },
-            "limits": doors.config.limits,
-            "agents": agents,
-        });
-        // How much others are asked is told whoever may look at it.
-        if client.caller.is_admin() {
-            body["work"]["asks"] = json!(open_asks);
-            body["work"]["oldestAsk"] = json!(oldest);
+                "asks": open_asks,
+                "oldestAsk": oldest,
+            });
         }
         Ok(json_response(StatusCode::OK, body.to_string()))
     })

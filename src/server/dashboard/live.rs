@@ -26,18 +26,18 @@ use axum::response::Response;
 use bytes::Bytes;
 use frames::Frames;
 use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, SelectAll, unfold};
+use futures_util::stream::{BoxStream, SelectAll, once, unfold};
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
-use pilothouse_a2a::sse;
 use rows::{Lane, Stage};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// Seconds after which a stream for which there was no place is worth another try.
 const RETRY_SECONDS: u64 = 5;
@@ -81,6 +81,8 @@ struct LiveStream {
     /// Whether the page has what it has of this stream alone.
     is_whole: bool,
     tasks: SelectAll<BoxStream<'static, (TaskId, Next)>>,
+    /// When something is said even where nothing has changed.
+    keep_alive: Instant,
     _place: Place,
 }
 
@@ -120,9 +122,16 @@ async fn open(
                      raise `streams.live`, of which one caller has half";
         Error::new(ErrorKind::Unavailable, words).retry_after(RETRY_SECONDS)
     })?;
+    // Of a task that is named several times, the events that none of them has.
+    let mut followed = BTreeMap::new();
+    for Followed { id, after } in wants.tasks {
+        let least = followed.entry(id).or_insert(after);
+        *least = after.min(*least);
+    }
     let mut tasks = SelectAll::new();
-    for followed in wants.tasks {
-        tasks.push(follow(doors, &client, followed).await?);
+    for (id, after) in followed {
+        let events = follow(doors, &client, (id.clone(), after)).await;
+        tasks.push(events.unwrap_or_else(|error| once(ready((id, Next::Broken(error)))).boxed()));
     }
     let changes = doors.service.changes();
     let versions = changes.subscribe();
@@ -142,6 +151,7 @@ async fn open(
         known: HashSet::new(),
         is_whole: !is_known,
         tasks,
+        keep_alive: Instant::now(),
         _place: place,
     })
 }
@@ -150,7 +160,7 @@ async fn open(
 async fn follow(
     doors: &Arc<Doors>,
     client: &Client,
-    Followed { id, after }: Followed,
+    (id, after): (TaskId, u64),
 ) -> Result<BoxStream<'static, (TaskId, Next)>, Error> {
     let log = any_task(doors, client.clone(), &id).await?;
     if log.is_withheld() {
@@ -194,7 +204,10 @@ impl LiveStream {
             biased;
             () = ended => None,
             () = stop.cancelled() => None,
-            chunk = self.advance() => chunk,
+            chunk = self.advance() => {
+                self.keep_alive = Instant::now() + self.doors.config.timeouts.keep_alive.get();
+                chunk
+            }
         }
     }
 
@@ -206,11 +219,12 @@ impl LiveStream {
                     frames => return Some(frames),
                 }
             }
-            let patience = self.doors.config.timeouts.keep_alive.get();
             let [asks, sessions] = [&self.asks, &self.sessions].map(Lane::due_of);
             let is_noted = self.is_noted();
             tokio::select! {
                 biased;
+                // First, so that changes of others do not keep it off.
+                () = sleep_until(self.keep_alive) => return Some(self.keep_alive_frame()),
                 () = wait_until(asks) => match self.tell_asks().await? {
                     frames if frames.is_empty() => {}
                     frames => return Some(frames),
@@ -228,9 +242,15 @@ impl LiveStream {
                         return Some(chunk);
                     }
                 }
-                () = sleep(patience) => return Some(Bytes::from_static(sse::KEEP_ALIVE)),
             }
         }
+    }
+
+    /// A comment, and the newest cursor: changes of others alone do not leave its reader behind.
+    fn keep_alive_frame(&self) -> Bytes {
+        let mut frames = Frames::default();
+        frames.add_keep_alive(self.told().map(|version| self.changes.cursor(version)));
+        Bytes::from(frames.into_bytes())
     }
 }
 

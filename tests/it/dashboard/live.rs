@@ -43,10 +43,8 @@ impl Live {
                 Some(("data", value)) => data = Some(serde_json::from_str(value).unwrap()),
                 _ => {}
             }
-            if line.trim().is_empty()
-                && let Some(data) = data.take()
-            {
-                return Some(Frame { name, id, data });
+            if line.trim().is_empty() && (data.is_some() || id.is_some()) {
+                return Some(Frame { name, id, data: data.unwrap_or_default() });
             }
         }
     }
@@ -83,6 +81,16 @@ fn has_gone(frame: &Frame, name: &str, id: &str) -> bool {
     frame.name == name && frame.data["gone"].as_array().unwrap().contains(&json!(id))
 }
 
+/// Waits until a session changes no more by itself.
+fn await_rest(world: &World, context: &str) {
+    let mut seen = Value::Null;
+    let is_at_rest = await_true(world.patience(), || {
+        seen = get(world, &format!("/api/v1/sessions/{context}")).json();
+        seen["activity"]["state"] == "idle" && seen["live"] == false
+    });
+    assert!(is_at_rest, "{seen}");
+}
+
 fn cursor_of(frames: &[Frame]) -> String {
     frames.iter().rev().find_map(|frame| frame.id.clone()).expect("frames have cursors")
 }
@@ -94,6 +102,9 @@ fn a_stream_begins_with_all_rows_and_says_when_they_are_whole() {
     let asking = world.send(message_in("two", "ask Which? | A | B"));
     let frames = Live::open(&world, OWNER, &both()).until_full();
     assert_eq!(frames[0].name, "reset");
+    // Who loses the stream before its rows are whole begins anew.
+    let with_cursor: Vec<_> = frames.iter().filter(|frame| frame.id.is_some()).collect();
+    assert!(with_cursor.iter().all(|frame| frame.name == "full"), "{with_cursor:#?}");
     let asks = rows(&frames, "asks");
     assert_eq!((asks.len(), &asks[0]["taskId"]), (1, &asking["id"]));
     let sessions = rows(&frames, "sessions");
@@ -130,6 +141,9 @@ fn who_comes_back_with_a_cursor_gets_what_has_changed_and_nothing_else() {
     let world = World::start();
     for context in ["one", "two", "three"] {
         world.send(message_in(context, "say x"));
+    }
+    for context in ["one", "two", "three"] {
+        await_rest(&world, context);
     }
     let cursor = cursor_of(&Live::open(&world, OWNER, &both()).until_full());
     world.send(message_in("two", "say again"));
@@ -187,6 +201,40 @@ fn the_events_of_a_task_come_from_the_one_on_that_its_reader_has_not() {
         .collect();
     assert_eq!(seqs.first(), Some(&3));
     assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "{seqs:?}");
+}
+
+#[test]
+fn a_task_that_is_gone_is_broken_and_the_rest_of_the_page_goes_on() {
+    let world = World::start();
+    let task = world.say("say x");
+    let id = text_of(&task, "id");
+    let mut wants = both();
+    wants["tasks"] = json!([{"id": "gone"}, {"id": id, "after": 2}, {"id": id, "after": 1}]);
+    let mut live = Live::open(&world, OWNER, &wants);
+    let mut frames = live.until_full();
+    let is_end = |frame: &Frame| {
+        frame.data["event"]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+    };
+    while !(frames.iter().any(|frame| frame.name == "broken") && frames.iter().any(is_end)) {
+        frames.push(live.next().unwrap());
+    }
+    let broken = frames.iter().find(|frame| frame.name == "broken").unwrap();
+    assert_eq!((&broken.data["task"], &broken.data["error"]["code"]), (&json!("gone"), &json!(404)));
+    let tasks = frames.iter().filter(|frame| frame.name == "task");
+    let seqs: Vec<_> = tasks.map(|frame| frame.data["seq"].as_u64().unwrap()).collect();
+    // From the first on that one of the two has not, and once each.
+    assert_eq!(seqs.first(), Some(&2));
+    assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "{seqs:?}");
+}
+
+#[test]
+fn changes_of_others_bring_a_newer_cursor_with_the_next_sign_of_life() {
+    let world = World::describe().config(json!({"timeouts": {"keep_alive": "100ms"}})).start();
+    let mut live = Live::open(&world, BOB, &both());
+    let first = cursor_of(&live.until_full());
+    world.send(message_in("one", "say x"));
+    let frames = live.until(|frame| frame.id.as_ref().is_some_and(|id| *id != first));
+    assert!(frames.iter().all(|frame| frame.data.is_null()), "{frames:#?}");
 }
 
 #[test]

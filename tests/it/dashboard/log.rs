@@ -96,10 +96,13 @@ fn the_system_says_what_the_page_offers_and_what_the_token_allows() {
     let world = World::describe().config(json!({"ui": "read-only"})).start();
     let system = get(&world, "/api/v1/system").json();
     assert_eq!((&system["ui"], &system["health"]["store"]), (&json!("read-only"), &json!("ok")));
+    assert_eq!(system["work"]["waiting"], 0);
     let (_, carol) = token(&world, &json!({"caller": "carol", "scopes": ["read"]}));
     let bearer = format!("Bearer {carol}");
     let system = world.get("/api/v1/system", &[("Authorization", &bearer)]).json();
     assert_eq!((&system["caller"], &system["scopes"]), (&json!("carol"), &json!(["read"])));
+    // What everybody's work comes to is an admin's to know.
+    assert_eq!(system["work"], json!({}));
     // It is the token that decides, not the page.
     assert_eq!(
         world.rpc("SendMessage", message_in("one", "say x"))["task"]["status"]["state"],

@@ -44,6 +44,8 @@ export class Log {
   private frame = 0;
   private isBusy = false;
   private reading: Promise<void> = Promise.resolve();
+  /** Where the list of tasks goes on with older ones: none at its end, `undefined` before its first page. */
+  private olderTasks: string | undefined;
   private isClosed = false;
 
   constructor(
@@ -88,15 +90,27 @@ export class Log {
     if (this.isClosed) return;
     const wasAtEnd = this.isAtEnd.value;
     const before = this.newest?.id;
-    this.tasks.value = tasks;
+    const known = new Map([...this.tasks.value, ...tasks].map((task) => [task.id, task]));
+    this.tasks.value = [...known.values()].sort((one, other) => one.id.localeCompare(other.id));
     if (this.segments.length === 0) return;
     this.refold([]);
     if (wasAtEnd && this.newest?.id !== before) void this.newer(true);
   }
 
+  /** The newest tasks, and older ones up to that which is shown. */
   private async readTasks(): Promise<Task[]> {
-    const found = await readTasks(this.agent, `contextId=${encodeURIComponent(this.contextId)}&pageSize=100&historyLength=0`);
-    return (found.tasks ?? []).sort((one, other) => one.id.localeCompare(other.id));
+    const isFirst = this.olderTasks === undefined;
+    const found = await this.readTaskPage("", isFirst);
+    const shown = this.segments[0]?.task ?? this.tasks.value[0]?.id;
+    while (isFirst && shown && this.olderTasks && !found.some(({ id }) => id === shown)) found.push(...(await this.readTaskPage(this.olderTasks, true)));
+    return found.sort((one, other) => one.id.localeCompare(other.id));
+  }
+
+  private async readTaskPage(from: string, isNext: boolean): Promise<Task[]> {
+    const at = from ? `&pageToken=${encodeURIComponent(from)}` : "";
+    const found = await readTasks(this.agent, `contextId=${encodeURIComponent(this.contextId)}&pageSize=100&historyLength=0${at}`);
+    if (isNext) this.olderTasks = found.nextPageToken ?? "";
+    return found.tasks ?? [];
   }
 
   private readPage(task: string, seq?: number): Promise<EventPage> {
@@ -116,7 +130,7 @@ export class Log {
     batch(() => {
       this.items.value = this.segments.flatMap((segment) => segment.items);
       const first = this.segments[0];
-      this.isAtStart.value = !first || (first.isFromStart && first.task === this.tasks.value[0]?.id);
+      this.isAtStart.value = !first || (first.isFromStart && first.task === this.tasks.value[0]?.id && !this.olderTasks);
       const last = this.segments.at(-1);
       this.isAtEnd.value = !last || (last.task === this.newest?.id && (last.events.at(-1)?.seq ?? 0) >= last.last);
     });
@@ -131,7 +145,7 @@ export class Log {
     this.unfollow = follow(last.task, last.last, (event) => {
       this.arrived.push(event);
       this.frame ||= requestAnimationFrame(() => this.takeArrived(last));
-    });
+    }, (why) => (this.error.value = `What is new here is not told any more: ${why}`));
   }
 
   private takeArrived(segment: Segment): void {
@@ -176,6 +190,7 @@ export class Log {
         this.refold([first]);
         return;
       }
+      if (first.task === this.tasks.value[0]?.id && this.olderTasks) this.takeTasks(await this.readTaskPage(this.olderTasks, true));
       const before = this.tasks.value[this.tasks.value.findIndex(({ id }) => id === first.task) - 1];
       if (!before) return void this.refold([]);
       const page = await readEvents(before.id, `tail=1&limit=${PAGE}&bodies=short`);

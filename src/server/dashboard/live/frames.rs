@@ -21,12 +21,12 @@ impl Frames {
     pub(super) fn add_rows(
         &mut self,
         name: &str,
-        cursor: &str,
+        cursor: Option<&str>,
         rows: Vec<Value>,
         gone: Vec<Value>,
     ) {
         if !rows.is_empty() || !gone.is_empty() {
-            self.add(name, Some(cursor), &json!({"rows": rows, "gone": gone}));
+            self.add(name, cursor, &json!({"rows": rows, "gone": gone}));
         }
     }
 
@@ -47,6 +47,14 @@ impl Frames {
         let mut data = status_object(error);
         data["task"] = json!(task);
         self.add("broken", None, &data);
+    }
+
+    /// Adds a comment, and a cursor for itself.
+    pub(super) fn add_keep_alive(&mut self, cursor: Option<String>) {
+        self.0.extend_from_slice(sse::KEEP_ALIVE);
+        if let Some(cursor) = cursor {
+            self.0.extend_from_slice(format!("id: {cursor}\n\n").as_bytes());
+        }
     }
 
     pub(super) fn len(&self) -> usize {

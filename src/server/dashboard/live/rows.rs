@@ -109,10 +109,10 @@ impl LiveStream {
 
     async fn begin_asks(&mut self, after: Option<&str>) -> Option<Bytes> {
         let first = Stage::Sessions { agent: 0, from: None, shown: 0, total: 0 };
-        let Some(lane) = self.asks else {
+        if self.asks.is_none() {
             self.stage = first;
             return Some(Bytes::new());
-        };
+        }
         let room = self.room(self.doors.config.limits.response.as_usize()).await?;
         let page = self.doors.service.asks(&self.clients, OPEN, after, ROWS);
         let now = clock::now();
@@ -120,7 +120,8 @@ impl LiveStream {
         self.known.extend(page.rows.iter().map(|row| row.id.clone()));
         self.stage = page.next.map_or(first, |next| Stage::Asks(Some(next)));
         let mut frames = Frames::default();
-        frames.add_rows("asks", &self.cursor(lane.seen), rows, Vec::new());
+        // No cursor before all rows are told: who came back with it would never get the rest.
+        frames.add_rows("asks", None, rows, Vec::new());
         Some(room.hold(frames.into_bytes()))
     }
 
@@ -131,11 +132,10 @@ impl LiveStream {
     ) -> Option<Bytes> {
         let left = self.doors.config.streams.live_rows.saturating_sub(shown);
         let client = self.clients.get(agent).cloned();
-        let (Some(lane), Some(client), true) = (self.sessions, client, left > 0) else {
+        let (true, Some(client), true) = (self.sessions.is_some(), client, left > 0) else {
             self.stage = Stage::Live;
             let mut frames = Frames::default();
-            let seen = [self.asks, self.sessions].into_iter().flatten().map(|lane| lane.seen).min();
-            let cursor = self.cursor(seen.unwrap_or_else(|| self.changes.version()));
+            let cursor = self.cursor(self.told().unwrap_or_else(|| self.changes.version()));
             frames.add(
                 "full",
                 Some(&cursor),
@@ -160,17 +160,19 @@ impl LiveStream {
             None => Stage::Sessions { agent: agent + 1, from: None, shown, total },
         };
         let mut frames = Frames::default();
-        frames.add_rows("sessions", &self.cursor(lane.seen), rows, Vec::new());
+        frames.add_rows("sessions", None, rows, Vec::new());
         Some(room.hold(frames.into_bytes()))
     }
 
     /// The asks that have changed.
     pub(super) async fn tell_asks(&mut self) -> Option<Bytes> {
         let Some(lane) = self.asks else { return Some(Bytes::new()) };
-        let Some(since) = self.take_changes(lane.seen) else { return Some(Bytes::new()) };
-        let room = self.room(self.doors.config.limits.event.as_usize()).await?;
+        let Some(mut since) = self.take_changes(lane.seen) else { return Some(Bytes::new()) };
+        let most = self.doors.config.limits.event.as_usize();
+        let room = self.room(most).await?;
         let (mut rows, mut gone, now) = (Vec::new(), Vec::new(), clock::now());
-        for change in &since.changes {
+        let (mut size, mut rest) = (0, None);
+        for (at, (_, change)) in since.changes.iter().enumerate() {
             let Change::Ask(id, scope) = change else { continue };
             let Some(client) = self.clients.iter().find(|client| *client.agent.key == *scope.agent)
             else {
@@ -181,8 +183,14 @@ impl LiveStream {
             }
             match self.doors.service.listed_ask(&client.caller, id) {
                 Some(row) => {
+                    let row = render(&row, now);
+                    size += row.to_string().len();
+                    if size > most && !rows.is_empty() {
+                        rest = Some(at);
+                        break;
+                    }
                     self.known.insert(id.clone());
-                    rows.push(render(&row, now));
+                    rows.push(row);
                 }
                 None => {
                     let was_known = self.known.remove(id);
@@ -192,9 +200,12 @@ impl LiveStream {
                 }
             }
         }
+        if let Some(at) = rest {
+            since.cut(at);
+        }
         self.asks = Some(Self::next_of(&since, GATHER));
         let mut frames = Frames::default();
-        frames.add_rows("asks", &self.cursor_now(), rows, gone);
+        frames.add_rows("asks", Some(&self.cursor_now()), rows, gone);
         Some(room.hold(frames.into_bytes()))
     }
 
@@ -204,7 +215,7 @@ impl LiveStream {
         let Some(since) = self.take_changes(lane.seen) else { return Some(Bytes::new()) };
         let room = self.room(self.doors.config.limits.event.as_usize()).await?;
         let (mut rows, mut gone) = (Vec::new(), Vec::new());
-        for change in &since.changes {
+        for (_, change) in &since.changes {
             match change {
                 Change::Session(scope, context) => {
                     let agents = &self.clients;
@@ -231,7 +242,7 @@ impl LiveStream {
         let rows = rows.inspect_err(Self::log_failure).ok()?;
         let mut frames = Frames::default();
         self.sessions = Some(Self::next_of(&since, GATHER));
-        frames.add_rows("sessions", &self.cursor_now(), rows, gone);
+        frames.add_rows("sessions", Some(&self.cursor_now()), rows, gone);
         let rate = self.doors.config.streams.live_rate.get().max(1);
         let pause = Duration::from_millis(frames.len() as u64 * 1000 / rate).max(GATHER);
         self.sessions = Some(Self::next_of(&since, pause));
@@ -272,9 +283,13 @@ impl LiveStream {
         self.changes.cursor(version)
     }
 
+    /// The version up to which all kinds of rows are told; none where the page wants none.
+    pub(super) fn told(&self) -> Option<u64> {
+        [self.asks, self.sessions].into_iter().flatten().map(|lane| lane.seen).min()
+    }
+
     /// The cursor of what is told of all kinds.
     fn cursor_now(&self) -> String {
-        let seen = [self.asks, self.sessions].into_iter().flatten().map(|lane| lane.seen).min();
-        self.cursor(seen.unwrap_or_default())
+        self.cursor(self.told().unwrap_or_default())
     }
 }
