@@ -118,7 +118,8 @@ impl Changes {
         let has_more = later.next().is_some();
         let last = found.last().map(|(version, _)| **version);
         let version = last.filter(|_| has_more).unwrap_or(journal.version);
-        let changes = found.into_iter().map(|(version, change)| (*version, change.clone())).collect();
+        let changes =
+            found.into_iter().map(|(version, change)| (*version, change.clone())).collect();
         Some(Since { version, changes, has_more })
     }
 

@@ -229,9 +229,16 @@ fn ignored_files_that_worktreeinclude_lists_are_in_a_clone_and_env_and_others_ar
             "*.local\n!other.local\n.env*\ncache/\nnotes\nREADME\n[ab]\n",
         );
         fs::create_dir_all(shop.join("cache/deep")).unwrap();
-        for file in
-            ["a.local", "other.local", ".env", ".env.local", "cache/deep/file", "notes", "README"]
-        {
+        for file in [
+            "a.local",
+            "other.local",
+            ".env",
+            ".env.local",
+            "cache/deep/file",
+            "notes",
+            "README",
+            "caf\u{e9} \"b\".local",
+        ] {
             fs::write(shop.join(file), "of the working copy").unwrap();
         }
         std::os::unix::fs::symlink("/etc/passwd", shop.join("link.local")).unwrap();
@@ -243,7 +250,7 @@ fn ignored_files_that_worktreeinclude_lists_are_in_a_clone_and_env_and_others_ar
         let look = "find . -path ./.git -prune -o -type f -print | sort; git status --porcelain; cat README a.local; \
                     ls -A \"$HOME\" | grep included";
         let task = world.send(message_in("one", look));
-        let expected = "./.gitignore\n./.worktreeinclude\n./README\n./a.local\n./cache/deep/file\nfirstof the working copy";
+        let expected = "./.gitignore\n./.worktreeinclude\n./README\n./a.local\n./cache/deep/file\n./caf\u{e9} \"b\".local\nfirstof the working copy";
         assert_eq!(answer(&task).trim(), expected, "{wall:?}: {task:#}");
     }
 }

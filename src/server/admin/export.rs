@@ -71,6 +71,9 @@ fn write(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, transcript: Tra
                 tracing::error!(task.id = %log.id, %error, "a transcript broke off: the store could not be read");
                 io::Error::other("the store could not be read")
             })?;
+                if events.is_empty() && after < upto {
+                    return Err(io::Error::other("the task was removed meanwhile"));
+                }
                 events.iter().for_each(|event| transcript.add(event));
                 let last = events.last().map_or(upto, |event| event.seq);
                 let is_over = last >= upto;

@@ -34,12 +34,15 @@ git -c core.logAllRefUpdates=true reset --quiet --hard "$commit"
 # What the server has brought of ignored files of the repository's working copy.
 included=$HOME/.pilothouse-included
 if [ -d "$included" ]; then
-    (cd "$included" && find . -type f | sed 's|^\./||') | git check-ignore --no-index --stdin | while IFS= read -r path; do
-        if [ ! -e "$path" ] && [ ! -L "$path" ]; then
-            mkdir -p "$(dirname "$path")"
-            mv "$included/$path" "$path"
-        fi
-    done
+    # Names may hold anything, so each ends with a NUL; what cannot be put there is left out, and the clone stands.
+    (cd "$included" && find . -type f -print0) | git check-ignore -z --no-index --stdin | xargs -0 -r sh -c '
+        included=$1
+        shift
+        for path do
+            if [ ! -e "$path" ] && [ ! -L "$path" ]; then
+                { mkdir -p "${path%/*}" && mv "$included/$path" "$path"; } || echo "$path is left out" >&2
+            fi
+        done' sh "$included" || :
     rm -rf "$included"
 fi
 for path do

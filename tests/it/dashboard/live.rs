@@ -219,7 +219,10 @@ fn a_task_that_is_gone_is_broken_and_the_rest_of_the_page_goes_on() {
         frames.push(live.next().unwrap());
     }
     let broken = frames.iter().find(|frame| frame.name == "broken").unwrap();
-    assert_eq!((&broken.data["task"], &broken.data["error"]["code"]), (&json!("gone"), &json!(404)));
+    assert_eq!(
+        (&broken.data["task"], &broken.data["error"]["code"]),
+        (&json!("gone"), &json!(404))
+    );
     let tasks = frames.iter().filter(|frame| frame.name == "task");
     let seqs: Vec<_> = tasks.map(|frame| frame.data["seq"].as_u64().unwrap()).collect();
     // From the first on that one of the two has not, and once each.

@@ -154,17 +154,24 @@ impl Transcript {
         })
     }
 
+    fn masked(&self, text: &str) -> String {
+        let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
+        secrets.fold(text.to_owned(), |text, secret| match text.contains(&**secret) {
+            true => text.replace(&**secret, MASK),
+            false => text,
+        })
+    }
+
     fn mask(&self, value: &mut Value) {
         match value {
-            Value::String(text) => {
-                for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
-                    if text.contains(&**secret) {
-                        *text = text.replace(&**secret, MASK);
-                    }
+            Value::String(text) => *text = self.masked(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.mask(item)),
+            Value::Object(members) => {
+                for (name, mut item) in std::mem::take(members) {
+                    self.mask(&mut item);
+                    members.insert(self.masked(&name), item);
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.mask(item)),
-            Value::Object(members) => members.values_mut().for_each(|item| self.mask(item)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
