@@ -85,7 +85,7 @@ impl Store {
 
     /// Marks the end as an orderly one and stops the writer. Writes still under way are carried out.
     pub async fn close(&self) {
-        delegate!(self.close().await)
+        delegate!(self.close().await);
     }
 
     /// A number for a new task.

@@ -151,8 +151,8 @@ impl Collector {
             let received = self.shared.lock().unwrap();
             let of = received.metrics.iter().flat_map(|request| &request.resource_metrics);
             let mut found = of.filter_map(|of| {
-                let metrics = of.scope_metrics.iter().flat_map(|scope| &scope.metrics);
-                let metric = metrics.filter(|metric| metric.name == name).next_back()?;
+                let mut metrics = of.scope_metrics.iter().flat_map(|scope| &scope.metrics);
+                let metric = metrics.rfind(|metric| metric.name == name)?;
                 Some((of.resource.clone().unwrap_or_default().attributes, metric.clone()))
             });
             found.next_back()
