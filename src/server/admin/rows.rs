@@ -15,20 +15,29 @@ pub(in super::super) async fn render_sessions(
     doors: &Doors,
     rows: &[SessionRow],
 ) -> Result<Vec<Value>, Error> {
+    // Before the next read: a turn that ends meanwhile leaves a row that is older than what is said of it.
+    let sessions = doors.service.sessions();
+    let activities = rows.iter().map(|row| sessions.activity(row));
+    let activities: Vec<_> = activities.map(|now| (now.has_process, json!(now))).collect();
     let heads = doors.store.session_heads(rows).await?;
-    Ok(rows.iter().zip(heads).map(|(row, head)| render(doors, row, &head)).collect())
+    let rows = rows.iter().zip(activities).zip(heads);
+    Ok(rows.map(|((row, activity), head)| render(doors, row, activity, &head)).collect())
 }
 
-fn render(doors: &Doors, row: &SessionRow, head: &SessionHead) -> Value {
+fn render(
+    doors: &Doors,
+    row: &SessionRow,
+    (live, activity): (bool, Value),
+    head: &SessionHead,
+) -> Value {
     let sessions = doors.service.sessions();
-    let activity = sessions.activity(row);
     let mut shown = json!({
         "id": &*row.id,
         "contextId": row.context_id,
         "agent": &*row.scope.agent,
         "caller": &*row.scope.caller,
         "conversation": row.conversation,
-        "live": activity.has_process,
+        "live": live,
         "activity": activity,
         "created": row.created,
         "used": row.used,
