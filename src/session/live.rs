@@ -13,6 +13,7 @@ use crate::queue::FairQueue;
 use crate::store::{Scope, SessionRow};
 use crate::task::TaskLog;
 use parking_lot::Mutex;
+use pilothouse_a2a::time::Timestamp;
 use pilothouse_egress::Refusal;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -207,6 +208,12 @@ impl LiveSessions {
     /// The row of a session whose actor has left, where it is still in memory.
     pub(super) fn take_left(&self, key: &SessionKey) -> Option<SessionRow> {
         self.left.lock().remove(key)
+    }
+
+    /// When a session whose actor has left was used last: its row may have been read before its end was stored.
+    pub(super) fn used_before_leaving(&self, row: &SessionRow) -> Option<Timestamp> {
+        let left = self.left.lock();
+        left.get(&SessionKey::of(row)).filter(|left| left.id == row.id).map(|left| left.used)
     }
 
     /// The actor is gone without having left.
