@@ -210,10 +210,11 @@ impl LiveSessions {
         self.left.lock().remove(key)
     }
 
-    /// When a session whose actor has left was used last: its row may have been read before its end was stored.
-    pub(super) fn used_before_leaving(&self, row: &SessionRow) -> Option<Timestamp> {
+    /// When a session without an actor was used last: its row may have been read before its end was stored.
+    pub(super) fn last_use(&self, row: &SessionRow) -> Timestamp {
         let left = self.left.lock();
-        left.get(&SessionKey::of(row)).filter(|left| left.id == row.id).map(|left| left.used)
+        let left = left.get(&SessionKey::of(row)).filter(|left| left.id == row.id);
+        left.map_or(row.used, |left| left.used.max(row.used))
     }
 
     /// The actor is gone without having left.

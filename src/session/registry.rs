@@ -173,10 +173,7 @@ impl Sessions {
             let handle = map.get(&key).filter(|handle| handle.session.id == row.id);
             handle.map(|handle| handle.activity.borrow().clone())
         };
-        let activity = live.unwrap_or_else(|| {
-            let left = self.live.used_before_leaving(row).unwrap_or(row.used);
-            Activity::idle(left.max(row.used))
-        });
+        let activity = live.unwrap_or_else(|| Activity::idle(self.live.last_use(row)));
         if activity.state != SessionState::Idle {
             return activity;
         }
